@@ -18,7 +18,7 @@
 //! | [`commands`] | the command lines of the programs |
 //!
 //! A layer uses only the layers below it: `capi` and `program` use `actor`, which uses `protocol`, `storage` and `net`,
-//! which use `wire` and `czmq`. `wire`, `protocol` and `storage` do not depend on C, sockets or threads.
+//! which use `wire` and `czmq`. `wire`, `protocol` and `storage` do not use CZMQ, sockets or threads.
 
 pub mod actor;
 pub mod capi;

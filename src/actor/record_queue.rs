@@ -120,7 +120,7 @@ impl State {
         Ok(())
     }
 
-    /// Removes every message from the pipe, of which `source` is the reader's end.
+    /// Removes every message from the pipe. `source` is the reader's end of the pipe.
     fn remove_token(&mut self, source: &Socket) -> Result {
         while source.try_recv(&mut Frame::new())? {}
         self.has_token = false;
@@ -164,9 +164,9 @@ impl RecordQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where to keep the next records that are sent as frames, after `sent` others. `None` when the program seems to read
-    /// all frames itself: this library has read none, although more were sent than the pipe holds. Such a program does
-    /// not need the kept records, and they cost time.
+    /// Where to keep the records that are sent as frames next, when `sent` records were sent before. Returns `None`
+    /// when the program seems to read all frames itself: this library has read none, although more records were sent
+    /// than the pipe holds. Such a program does not need the kept records, and keeping them costs time.
     fn tracked(&self, sent: u64) -> Option<&SentRecords> {
         let is_needed =
             sent <= self.max_count.saturating_mul(2) as u64 || self.is_read.load(Ordering::Relaxed);

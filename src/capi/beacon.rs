@@ -171,8 +171,8 @@ pub unsafe extern "C" fn dafka_beacon_recv(
         let pipe = socket_of(beacon, "beacon")?;
         let sub = socket_of(sub, "socket")?;
         let prefix = bytes(log_prefix, "log_prefix").unwrap_or(b"Beacon").escape_ascii();
-        // When an actor has failed, its end of the pipe stays open until the actor receives `$TERM`. So far, the pipe is
-        // writable, and only `has_ended` shows the failure. When the other end is closed, the pipe is not writable.
+        // When an actor has failed, its end of the pipe stays open until the actor receives `$TERM`. So far, the pipe
+        // is writable, and only `has_ended` shows the failure. When the other end is closed, the pipe is not writable.
         let ended = || (!pipe.events().contains(POLLOUT) || pipe.has_ended()).then_some(ENDED);
         let (mut word, mut endpoint) = (Frame::new(), Frame::new());
         loop {

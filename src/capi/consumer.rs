@@ -298,24 +298,25 @@ pub unsafe extern "C" fn dafka_consumer_unsubscribe(
     })
 }
 
-/// Continues to read a partition at another record. `partition` is the address of its producer, as
-/// `dafka_consumer_msg_address` returns it. `sequence` is the sequence of the record to read next; 0 is the first record
-/// of the partition. The topic must be subscribed. When this function has returned, `dafka_consumer_msg_recv` returns no
-/// record of this partition from before the call: the next one is the record `sequence`, or, if the partition does not
-/// have it yet, the same record later. Other partitions keep their positions.
+/// Makes the consumer continue at another record of a partition. `partition` is the address of the partition's
+/// producer, as `dafka_consumer_msg_address` returns it. `sequence` is the sequence of the record to read next; 0 is
+/// the first record of the partition. The topic must be subscribed. After this call, the next record of this partition
+/// that `dafka_consumer_msg_recv` returns is the record `sequence`. If the partition does not have this record yet, the
+/// consumer delivers it later. Other partitions keep their positions.
 ///
-/// The consumer requests the records from the producer or from a store, so records that were published before the call
-/// can be read again if a peer still has them. The consumer may not know the partition yet. Then it applies the position
-/// when a peer mentions the partition. So a program can store the sequence of the record that it has processed last, and
-/// continue after it when it starts again. The consumer stores such positions for the partitions that it does not read
-/// now, at most 1,000,000 of them, and forgets the oldest first.
+/// The consumer requests earlier records from the producer or from a store. So a program can read records again if a
+/// peer still has them. If the consumer does not know the partition yet, it applies the position when a peer mentions
+/// the partition. So a program can store the sequence of the record that it has processed last, and continue after this
+/// record when it starts again. The consumer remembers at most 1,000,000 positions in partitions that it does not read
+/// yet, and forgets the oldest positions first.
 ///
-/// From the first call on, the consumer passes records through a queue. So only `dafka_consumer_msg_recv` and
-/// `dafka_consumer_msg_recv_from_socket` can read records then, see `dafka_consumer_record_source`.
+/// From the first call on, the consumer passes records through a queue. From then on, only `dafka_consumer_msg_recv`
+/// and `dafka_consumer_msg_recv_from_socket` can read records, see `dafka_consumer_record_source`.
 ///
 /// Returns 0, or -1 with `errno`: EINVAL when an argument is NULL, the topic is not subscribed, `partition` is empty or
 /// longer than 255 bytes, or `sequence` is UINT64_MAX; ENOTSUP when the application has passed a sink, or has read
-/// records from the record source itself; EPIPE when the consumer has ended. The position is then unchanged.
+/// records from the record source itself; EPIPE when the consumer has ended. When the function returns -1, the position
+/// is unchanged.
 ///
 /// # Safety
 /// `self` is NULL or a live consumer; `topic` and `partition` are NULL or strings.
@@ -364,8 +365,8 @@ pub unsafe extern "C" fn dafka_consumer_subscription(self_: *mut dafka_consumer_
 
 /// The reading end of the consumer's record pipe, for `zpoller` and `zloop`. The consumer owns this socket. It is valid
 /// until the consumer is destroyed. The socket is readable while there is a record for `dafka_consumer_msg_recv`, and
-/// at no other time. To limit how long `dafka_consumer_msg_recv` waits, set a timeout in milliseconds on this socket with
-/// `zsock_set_rcvtimeo` (ZMQ_RCVTIMEO).
+/// at no other time. To limit how long `dafka_consumer_msg_recv` waits, set a timeout in milliseconds on this socket
+/// with `zsock_set_rcvtimeo` (ZMQ_RCVTIMEO).
 ///
 /// A program may also read records from the socket directly (`zmsg_recv`). Each record is then a message of three
 /// frames: topic, partition and content. A program that reads directly must do so for at least one of its first 1,000

@@ -5,10 +5,10 @@
 //! (`dafka_consumer_msg_get_content`): a message with one record can keep a whole batch of 64 KiB in memory.
 //!
 //! A record has a sequence, which is its offset in its partition. It can have a timestamp, a key and headers. A message
-//! gets all of these from a consumer of this library, but not from a sink of the application: there, a record consists of
-//! three frames. A program that reads records from the record source itself (`zmsg_recv`) gets the same three frames. If
-//! it reads its first 2,000 records so, then messages that receive one of the next 2,000 records may also lack these
-//! properties.
+//! gets all of these from a consumer of this library. But a message that receives from a sink of the application gets
+//! none of them, because a record in a sink consists of three frames: topic, partition and content. A program that
+//! reads records from the record source itself (`zmsg_recv`) gets the same three frames. If a program reads its first
+//! 2,000 records itself and then uses messages, the next 2,000 records may also lack these properties.
 //!
 //! # Example
 //!
@@ -112,8 +112,8 @@ impl dafka_consumer_msg_t {
         }
     }
 
-    /// Waits for one record and reads its three frames: topic, partition and content. Returns the content, or `None` when
-    /// the wait has ended without a record.
+    /// Waits for one record and reads its three frames: topic, partition and content. Returns the content, or `None`
+    /// when the wait has ended without a record.
     fn recv_frames(
         &mut self,
         source: &Socket,
@@ -294,8 +294,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_get_content(self_: *mut dafka_consum
     })
 }
 
-/// The sequence of the record: its offset in its partition, from 0. UINT64_MAX when the message is empty, when `self` is
-/// NULL, or when the record came over a sink of the application.
+/// The sequence of the record: its offset in its partition, from 0. UINT64_MAX when the message is empty, when `self`
+/// is NULL, or when the record came over a sink of the application.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -307,10 +307,10 @@ pub unsafe extern "C" fn dafka_consumer_msg_sequence(self_: *mut dafka_consumer_
     })
 }
 
-/// The timestamp of the record, in milliseconds since the Unix epoch. If the application has set no timestamp, it is the
-/// time at which the producer published the record, by the producer's clock. -1 when the record has no timestamp: nodes
-/// of libdafka 0.1.0 send none. -1 also when the record came over a sink of the application, when the message is empty,
-/// or when `self` is NULL.
+/// The timestamp of the record, in milliseconds since the Unix epoch. If the application has set no timestamp, it is
+/// the time at which the producer published the record, by the producer's clock. -1 when the record has no timestamp:
+/// nodes of libdafka 0.1.0 send none. -1 also when the record came over a sink of the application, when the message is
+/// empty, or when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -322,8 +322,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_timestamp(self_: *mut dafka_consumer
     })
 }
 
-/// The key of the record. It is borrowed, and valid until the message receives the next record or is destroyed. NULL when
-/// the record has no key, when the message is empty, or when `self` is NULL. An empty key is not NULL.
+/// The key of the record. It is borrowed, and valid until the message receives the next record or is destroyed. NULL
+/// when the record has no key, when the message is empty, or when `self` is NULL. An empty key is not NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -348,10 +348,10 @@ pub unsafe extern "C" fn dafka_consumer_msg_key_size(self_: *mut dafka_consumer_
     })
 }
 
-/// The value of the record's header with this name. If several headers have this name, the last one counts. The function
-/// stores the length of the value in bytes in `*size_p`, unless `size_p` is NULL. The value is borrowed, and valid until
-/// the message receives the next record or is destroyed. NULL and the length 0 when there is no such header, or when an
-/// argument other than `size_p` is NULL. An empty value is not NULL.
+/// The value of the record's header with this name. If several headers have this name, the last one counts. The
+/// function stores the length of the value in bytes in `*size_p`, unless `size_p` is NULL. The value is borrowed, and
+/// valid until the message receives the next record or is destroyed. NULL and the length 0 when there is no such
+/// header, or when an argument other than `size_p` is NULL. An empty value is not NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `name` is NULL or a string; `size_p` is NULL or points to a `size_t`.
@@ -371,7 +371,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_header(
 }
 
 /// The value of the record's first header. The headers have the order in which the application has set them. NULL when
-/// the record has no header, or `self` is NULL. All else is as with `dafka_consumer_msg_next_header`.
+/// the record has no header, when the message is empty, or when `self` is NULL. All else is as with
+/// `dafka_consumer_msg_next_header`.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `size_p` is NULL or points to a `size_t`.
@@ -390,10 +391,10 @@ pub unsafe extern "C" fn dafka_consumer_msg_first_header(
 }
 
 /// The value of the record's next header. For a new record, this is the first header. The function stores the length of
-/// the value in bytes in `*size_p`, unless `size_p` is NULL. Afterwards, `dafka_consumer_msg_header_name` returns the name
-/// of this header. The value is borrowed, and valid until the message
-/// receives the next record or is destroyed. NULL and the length 0 after the last header, when the message is empty, or
-/// when `self` is NULL. An empty value is not NULL.
+/// the value in bytes in `*size_p`, unless `size_p` is NULL. Afterwards, `dafka_consumer_msg_header_name` returns the
+/// name of this header. The value is borrowed, and valid until the message receives the next record or is destroyed.
+/// NULL and the length 0 after the last header, when the message is empty, or when `self` is NULL. An empty value is
+/// not NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `size_p` is NULL or points to a `size_t`.
@@ -409,10 +410,10 @@ pub unsafe extern "C" fn dafka_consumer_msg_next_header(
     })
 }
 
-/// The name of the header that `dafka_consumer_msg_first_header` or `dafka_consumer_msg_next_header` has returned last. The
-/// string is borrowed, and valid until the next call of these functions, until the message receives the next record, or
-/// until it is destroyed. "" when they have returned no header. A name can contain a NUL only if the record comes from
-/// another library. NULL when `self` is NULL.
+/// The name of the header that `dafka_consumer_msg_first_header` or `dafka_consumer_msg_next_header` has returned last.
+/// The string is borrowed, and valid until the next call of one of these two functions, until the message receives the
+/// next record, or until it is destroyed. "" when the last call of them has returned no header. A name can contain a
+/// NUL only if the record comes from another library. NULL when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.

@@ -5,8 +5,8 @@
 //! request records that they missed (RFC 46/DAFKA, "Topics, Partitions and Records" and "The RECORD Command").
 //! `zactor_new` starts a producer with a `dafka_producer_args_t`. `dafka_producer_msg_send` hands records to the
 //! producer. Several threads may call this function with one producer at the same time, and also
-//! `dafka_producer_msg_try_send`, `dafka_producer_flush`, `dafka_producer_unacked` and `dafka_producer_acked`. All other
-//! functions with this producer are for one thread at a time, and only while no other thread uses the producer.
+//! `dafka_producer_msg_try_send`, `dafka_producer_flush`, `dafka_producer_unacked` and `dafka_producer_acked`. Call all
+//! other functions with this producer only while no other thread uses it.
 //!
 //! `zactor_destroy` ends a producer. The producer first publishes all records that were sent to it. Then it waits until
 //! every record is acknowledged. Without a store it waits for ever, unless `producer/terminate_unacked` is 1.
@@ -160,26 +160,29 @@ pub unsafe extern "C" fn dafka_producer_address(self_: *mut zactor_t) -> *const 
     })
 }
 
-/// Waits until all records are acknowledged that were sent before the call: by this thread, and by other threads whose
-/// call of a sending function returned before. An acknowledged record is on the disk of a store, or of
-/// `producer/min_stores` different stores (unless `store/sync` is `never`). Records that are sent during the call do not
-/// prolong the wait. A producer that gathers records publishes them at once.
+/// Waits until all records that were sent before the call are acknowledged. Records of other threads count too, if the
+/// sending function had returned before. An acknowledged record is on the disks of `producer/min_stores` different
+/// stores (1 by default), unless `store/sync` is `never`. Records that are sent during the call do not prolong the
+/// wait. A producer that gathers records publishes them at once.
 ///
 /// `timeout_msecs` limits the wait, in milliseconds. -1: no limit. 0: the function only checks.
 ///
 /// Returns 0 when all these records are acknowledged, also if there are none. Otherwise returns -1 and sets errno:
 ///
-/// - `EAGAIN`: the time was over before. The producer keeps the records, and publishes them to a store that comes later.
+/// - `EAGAIN`: the timeout was over first. The producer keeps the unacknowledged records, and a store that comes later
+///   gets them.
 /// - `EINTR`: a signal ended the wait, if CZMQ handles SIGINT and SIGTERM (see "Signals" in dafka(7)). While
-///   `zsys_interrupted` is set, the function does not wait. To flush after the signal, set `zsys_interrupted` to 0 first.
+///   `zsys_interrupted` is set, the function does not wait. To flush after the signal, set `zsys_interrupted` to 0
+///   first.
 /// - `EIO`: the producer can no longer find out whether all records are acknowledged. This happens only if another
-///   producer has used the same address for long, see `dafka_producer_address`. All further calls then fail in this way.
+///   producer has used the same address for long, see `dafka_producer_address`. All further flushes then fail, too.
 ///   Start another producer, and send again all records that no earlier flush has confirmed.
 /// - `EPIPE`: the producer has ended.
 /// - `EINVAL`: the actor is NULL or not a producer, or belongs to the process that forked this one.
 ///
 /// The last two errors are logged. Records that a program has written into the pipe itself (`P`) count too, if the
 /// program has called `dafka_producer_address` after its first `P`. The function can also be called with a publisher.
+/// In both cases, it may wait longer than the timeout, until the producer's thread has read the earlier commands.
 ///
 /// # Safety
 /// `self` is NULL or a live actor that runs `dafka_producer`.
@@ -202,10 +205,10 @@ pub unsafe extern "C" fn dafka_producer_flush(self_: *mut zactor_t, timeout_msec
 /// How many records are not acknowledged, of all records that were sent to the producer. This includes records that the
 /// producer has not published yet.
 ///
-/// Returns -1 when the producer has ended, or `self` is NULL or not a producer. errno is as after `dafka_producer_flush`.
-/// A record whose acknowledgement may have been for a record of another producer with the same address counts as not
-/// acknowledged (see `dafka_producer_address`). Records that a program has written into the pipe itself count once the
-/// producer has read them.
+/// Returns -1 when the producer has ended, or `self` is NULL or not a producer. errno is as after
+/// `dafka_producer_flush`. A record whose acknowledgement may have been for a record of another producer with the same
+/// address counts as not acknowledged (see `dafka_producer_address`). Records that a program has written into the pipe
+/// itself count once the producer has read them.
 ///
 /// # Safety
 /// `self` is NULL or a live actor that runs `dafka_producer`.
@@ -222,14 +225,14 @@ pub unsafe extern "C" fn dafka_producer_unacked(self_: *mut zactor_t) -> i64 {
 /// acknowledged too.
 ///
 /// Returns 0, or -1 when no record of the partition is acknowledged yet (errno is `EAGAIN`, and the function logs
-/// nothing). Also returns -1 when the producer has ended, or an argument is NULL or not a producer; errno is then as after
-/// `dafka_producer_flush`. When the function returns -1, `*sequence` is unchanged.
+/// nothing). Also returns -1 when the producer has ended, when an argument is NULL, or when `self` is not a producer;
+/// errno is then as after `dafka_producer_flush`. When the function returns -1, `*sequence` is unchanged.
 ///
 /// The sequence is one of the partition whose name `dafka_producer_address` returns. When the producer takes a new
-/// address, its unacknowledged records begin at 0 in a new partition, and no record of the new partition is acknowledged
-/// at first. So a program that stores the sequence together with the address asks for the address before and after this
-/// call, and repeats both if the address has changed. While the producer waits for a new address, the sequence does not
-/// increase.
+/// address, its unacknowledged records begin at 0 in a new partition, and no record of the new partition is
+/// acknowledged at first. So a program that stores the sequence together with the address asks for the address before
+/// and after this call, and repeats both if the address has changed. While the producer waits for a new address, the
+/// sequence does not increase.
 ///
 /// # Safety
 /// `self` is NULL or a live actor that runs `dafka_producer`; `sequence` is NULL or points to a number.

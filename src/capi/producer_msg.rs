@@ -393,11 +393,11 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
 }
 
 /// Sets the key of the record to a copy of `size` bytes. Consumers get the key with the record
-/// (`dafka_consumer_msg_key`). The library does not interpret the key. If `data` is NULL and `size` is 0, the record has
-/// no key. An empty key differs from no key.
+/// (`dafka_consumer_msg_key`). The library does not interpret the key. If `data` is NULL and `size` is 0, the record
+/// has no key. An empty key differs from no key.
 ///
-/// Returns 0, or -1 with `errno`: EMSGSIZE when the key is longer than 65,535 bytes, EINVAL when `self` is NULL, or when
-/// `data` is NULL and `size` is not 0. When it returns -1, the message is unchanged.
+/// Returns 0, or -1 with `errno`: EMSGSIZE when the key is longer than 65,535 bytes, EINVAL when `self` is NULL, or
+/// when `data` is NULL and `size` is not 0. When it returns -1, the message is unchanged.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `data` is NULL or points to `size` octets.
@@ -424,13 +424,14 @@ pub unsafe extern "C" fn dafka_producer_msg_set_key(
     })
 }
 
-/// Adds a header to the record: a name, and a copy of `size` bytes as its value. Consumers get the header with the record
-/// (`dafka_consumer_msg_header`). The new header is the last one. It replaces a header with the same name. `data` may be
-/// NULL when `size` is 0.
+/// Adds a header to the record: a name, and a copy of `size` bytes as its value. Consumers get the header with the
+/// record (`dafka_consumer_msg_header`). The new header is the last one. It replaces a header with the same name.
+/// `data` may be NULL when `size` is 0.
 ///
 /// Returns 0, or -1 with `errno`: EMSGSIZE when the name is longer than 255 bytes, or when all headers of the record
-/// together would occupy more than 65,535 bytes; EINVAL when another argument is NULL. A header occupies its name, its
-/// value and 3 bytes. When the function returns -1, the message is unchanged.
+/// together would occupy more than 65,535 bytes (a header occupies its name, its value and 3 bytes); EINVAL when `self`
+/// or `name` is NULL, or when `data` is NULL and `size` is not 0. When the function returns -1, the message is
+/// unchanged.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `name` is NULL or a string; `data` is NULL or points to `size` octets.
@@ -465,10 +466,10 @@ pub unsafe extern "C" fn dafka_producer_msg_set_timestamp(self_: *mut dafka_prod
     })
 }
 
-/// Hands the record to a producer. The message is then empty, and can be used again. A content of more than 16 KiB is not
-/// copied, unless the record has a key or headers. An idle producer usually publishes the record before this function returns, and otherwise soon afterwards.
-/// The record's sequence is the number of records that were sent to this producer before, unless the producer's address
-/// changes (see `dafka_producer_address`).
+/// Hands the record to a producer. The message is then empty, and can be used again. A content of more than 16 KiB is
+/// not copied, unless the record has a key or headers. An idle producer usually publishes the record before this
+/// function returns, and otherwise soon afterwards. The record's sequence is the number of records that were sent to
+/// this producer before, unless the producer's address changes (see `dafka_producer_address`).
 ///
 /// The function waits while the producer's queue is full. The queue is full when it contains as many records as the
 /// producer's pipe has room for (`zsys_set_pipehwm`), or 16 MiB of records. The function also waits while
@@ -476,20 +477,20 @@ pub unsafe extern "C" fn dafka_producer_msg_set_timestamp(self_: *mut dafka_prod
 /// waits (see "Signals" in dafka(7)). While `zsys_interrupted` is set, the function does not wait.
 ///
 /// Several threads may send to one producer at once, each with its own message. The producer publishes the records of
-/// each thread in the order in which the thread has sent them. See dafka_producer(3) for the functions that may be called
-/// meanwhile. If a signal may have interrupted `zactor_new`, call `dafka_producer_address` before the
+/// each thread in the order in which the thread has sent them. dafka_producer(3) lists the other functions that may be
+/// called at the same time. If a signal may have interrupted `zactor_new`, call `dafka_producer_address` before the
 /// threads begin to send.
 ///
 /// An actor that does not belong to this library (a test double, a filter) receives a message of two frames, `P` and
-/// the content, without the attributes. The function waits while the pipe of this actor is full. A signal ends this wait (see "Signals" in
-/// dafka(7)).
+/// the content, without the attributes. The function waits while the pipe of this actor is full. A signal ends this
+/// wait (see "Signals" in dafka(7)).
 ///
 /// Returns 0, or -1. When it returns -1, the record is not sent, and the message keeps its content. errno is then:
 ///
 /// - `EINTR`: a signal ended the wait. The function logs nothing.
 /// - `ENOMEM`: there is no memory for a copy of the content.
 /// - `EMSGSIZE`: the content is longer than `producer/max_record_bytes`. The log contains the limit and the length.
-/// - `EPIPE`: the producer has ended. If it ends during the call, a content of more than 16 KiB may be lost.
+/// - `EPIPE`: the producer has ended. If it ends during the call, the message may lose a content of more than 16 KiB.
 /// - `EINVAL`: the message is empty, an argument is NULL, or the producer belongs to the process that forked this one.
 ///
 /// # Safety
@@ -515,8 +516,8 @@ pub unsafe extern "C" fn dafka_producer_msg_send(
 /// program itself has filled the producer's pipe with commands.
 ///
 /// Returns 0, or -1. When it returns -1, the record is not sent, and the message keeps its content. errno is then
-/// `EAGAIN` if `dafka_producer_msg_send` would wait now: the producer's queue or pipe is full, or unacknowledged records
-/// fill `producer/max_unacked_bytes`. The function then logs nothing. For other errors, errno is as after
+/// `EAGAIN` if `dafka_producer_msg_send` would wait now: the producer's queue or pipe is full, or unacknowledged
+/// records fill `producer/max_unacked_bytes`. The function then logs nothing. For other errors, errno is as after
 /// `dafka_producer_msg_send`.
 ///
 /// # Safety

@@ -130,8 +130,8 @@ fn no_pipe(error: &Error) -> String {
     format!("cannot make the record pipe: {error}")
 }
 
-/// The sockets of a consumer: its record pipe (2), its command pipe (2), and the node's two sockets and a monitor's pair
-/// (4). The first node also needs the beacon's pipe (2), and the beacon's two sockets and a monitor's pair (4).
+/// The sockets of a consumer: its record pipe (2), its command pipe (2), and the node's two sockets and a monitor's
+/// pair (4). The first node also needs the beacon's pipe (2), and the beacon's two sockets and a monitor's pair (4).
 const CONSUMER_SOCKETS: usize = 14;
 /// The longest wait until libzmq can reuse the slots of closed sockets.
 const MAX_CLOSE_MS: u64 = 1_000;

@@ -116,7 +116,7 @@ pub struct Producer<P> {
     /// True when ACKs may be for another producer's records. Acknowledged records are then kept, to be published under
     /// a new address.
     is_doubtful: bool,
-    /// The memory that the kept runs occupy that are acknowledged completely.
+    /// How much memory the kept runs occupy whose records are all acknowledged.
     doubtful_len_bytes: u64,
     /// How many records were dropped although their ACK may have been for a twin's record. Counts all addresses
     /// together.
@@ -502,8 +502,8 @@ impl<P: Payload> Producer<P> {
     }
 
     /// Continues as a producer with another address, in another partition. There, all kept records are numbered from 0,
-    /// and [`Producer::handle_timeout`] publishes them again, in several turns if they are many. ACKs up to now may have
-    /// been for the twin's records, and no longer count. No peer has subscribed to the new partition yet, see
+    /// and [`Producer::handle_timeout`] publishes them again, in several turns if they are many. ACKs up to now may
+    /// have been for the twin's records, and no longer count. No peer has subscribed to the new partition yet, see
     /// [`Producer::unread`].
     ///
     /// # Errors

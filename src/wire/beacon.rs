@@ -25,8 +25,8 @@ const MAX_HOST_LEN: usize = 255;
 pub struct NodeBeacon<'a> {
     /// The node's address. Nodes of the Java implementation leave it empty.
     pub sender: &'a [u8],
-    /// The host at which the node accepts connections: ASCII, as in an endpoint. If it is empty, the node's host is the
-    /// one from which the tower received the beacon.
+    /// The host at which the node accepts connections: ASCII, as in an endpoint. If it is empty, the tower determines
+    /// the host from the connection over which the beacon came.
     pub host: &'a [u8],
     /// The TCP port on which the node publishes; not 0.
     pub port: u16,

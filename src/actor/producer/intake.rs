@@ -23,8 +23,8 @@ pub(super) struct Intake {
     quota: usize,
     /// Published since the last report.
     published: Volume,
-    /// When the budget was used up last. Because of this time, a used budget is not logged each time a fast owner has to
-    /// wait for a moment.
+    /// When the budget was used up last. Because of this time, a used budget is not logged each time a fast owner has
+    /// to wait for a moment.
     budget_used_ms: Option<u64>,
     /// The owner has exceeded the budget: it writes into the pipe directly.
     has_exceeded_budget: bool,
@@ -32,8 +32,9 @@ pub(super) struct Intake {
     default_limit_bytes: Option<u64>,
     /// The queue applies a limit now.
     has_reported_limit: bool,
-    /// What is acknowledged, and what was last reported.
+    /// Which records are acknowledged.
     acks: Acks,
+    /// The `acks` in the last report.
     reported_acks: Acks,
 }
 
@@ -155,7 +156,7 @@ impl Intake {
         self.has_exceeded_budget && self.is_budget_used(held_bytes)
     }
 
-    /// Sets what is acknowledged, for the next report.
+    /// Sets which records are acknowledged, for the next report.
     pub(super) fn set_acks(&mut self, acks: Acks) {
         self.acks = acks;
     }
@@ -165,7 +166,7 @@ impl Intake {
         self.queue.mark(received_count);
     }
 
-    /// Reports to the owner, given what the records occupy that the actor keeps.
+    /// Reports to the owner. The records that the actor keeps occupy `held_bytes`.
     pub(super) fn report(&mut self, held_bytes: u64) {
         let Limits { max_unacked_bytes, .. } = *self.queue.limits();
         let published = mem::take(&mut self.published);
@@ -177,7 +178,8 @@ impl Intake {
         self.has_reported_limit = limit_bytes.is_some();
         self.reported_acks = self.acks;
         let is_budget_used = self.queue.report(published, held_bytes, limit_bytes, self.acks);
-        // Without the key, this is how sending usually waits for the disk.
+        // No warning if `producer/max_unacked_bytes` is not set: sending then often reaches the default limit, whenever
+        // the disks of stores are slower than the producer.
         if !is_budget_used || max_unacked_bytes.is_none() {
             return;
         }

@@ -95,8 +95,8 @@ impl<'a> RecordPipe<'a> {
     }
 
     /// Sends a record to the producer, with its own timestamp if it has one. Waits while there is no room, as long as
-    /// `is_patient` returns true. Returns false when the record was not sent. Otherwise the frame of a long record is
-    /// empty.
+    /// `is_patient` returns true. Returns false when the record was not sent. When a long record was sent, `content` is
+    /// empty afterwards.
     ///
     /// # Errors
     /// When the producer has ended.
@@ -109,8 +109,8 @@ impl<'a> RecordPipe<'a> {
         self.send_record(Record::of(content, timestamp_ms), is_patient)
     }
 
-    /// As [`RecordPipe::send_while`], for a record with any attributes, which is copied. Without a queue, the actor gets
-    /// only the content.
+    /// As [`RecordPipe::send_while`], but copies the record, which may have any attributes. Without a queue, the actor
+    /// gets only the content.
     ///
     /// # Errors
     /// See [`SendError`].
@@ -146,8 +146,8 @@ impl<'a> RecordPipe<'a> {
         }
     }
 
-    /// Waits until all records that were sent before are acknowledged. Stops waiting after `timeout`, and when
-    /// `is_patient` returns false.
+    /// Waits until all records that were sent before are acknowledged. Stops waiting after `timeout`, and
+    /// when `is_patient` returns false. If records travel through the pipe, the wait may exceed `timeout`.
     ///
     /// # Errors
     /// When the producer has ended.
@@ -175,7 +175,7 @@ impl<'a> RecordPipe<'a> {
         self.queue()?.acked_head()
     }
 
-    /// Whether the actor at the other end is a producer that runs.
+    /// Whether the actor at the other end is a running producer.
     pub fn is_of_producer(&self) -> bool {
         self.queue.is_some()
     }

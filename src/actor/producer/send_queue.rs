@@ -7,7 +7,8 @@
 //!
 //! A record sends no command in two cases:
 //!
-//! - The actor waits and has lent its press: the sending thread publishes the record itself, see [`press`](super::press).
+//! - The actor waits and has lent its press: the sending thread publishes the record itself, see
+//!   [`press`](super::press).
 //! - The process publishes many records, see [`load`](super::load). The actor then gathers: it comes after a pause and
 //!   takes what has entered the queue. It also does so before it handles another command. The thread whose record
 //!   begins the second batch sends the command, so the actor comes early.
@@ -63,8 +64,8 @@ const ROOM_IN_PIPE_CHECK: Duration = Duration::from_millis(1);
 pub(super) struct Limits {
     /// The longest record that the producer accepts.
     pub(super) max_record_len_bytes: usize,
-    /// `producer/max_unacked_bytes`: how much memory records may occupy that stores have not acknowledged; `None` if the
-    /// key is not set or 0.
+    /// `producer/max_unacked_bytes`: how much memory records may occupy that stores have not acknowledged; `None` if
+    /// the key is not set or 0.
     pub(super) max_unacked_bytes: Option<u64>,
     /// How many records may wait to be published; `None` = any number.
     pub(super) max_waiting_count: Option<usize>,
@@ -77,21 +78,21 @@ pub(super) struct SendQueue {
     state: Mutex<State>,
     /// Notified when there is room again, and when the actor has ended.
     changed: Condvar,
-    /// Notified when records are acknowledged for which a thread waits, and when the actor has ended.
+    /// Notified when a flushing thread must check whether its wait is over, and when the actor has ended.
     acknowledged: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     entries: VecDeque<Entry>,
-    /// Sent by the owner, and not yet published according to the actor's last report.
+    /// The records that the owner has sent, and that are not yet published according to the actor's last report.
     waiting: Volume,
     /// How many records the owner has sent with functions of the API.
     sent_count: u64,
-    /// According to the actor's last report.
+    /// Which records are acknowledged according to the actor's last report.
     acks: Acks,
     flushes: flush::Flushes,
-    /// What the records occupy that the actor keeps, according to its last report.
+    /// How much memory the records that the actor keeps occupy, according to its last report.
     held_bytes: u64,
     /// The limit of what the unacknowledged records occupy; `None` = no limit.
     limit_bytes: Option<u64>,
@@ -222,8 +223,8 @@ impl SendQueue {
         Ok(is_done)
     }
 
-    /// Waits until one more message fits into the pipe. To be called after a message was sent. So there is always room
-    /// for the `$TERM` of zactor_destroy, which does not wait.
+    /// Waits until one more message fits into the pipe. To be called after each message, so that there is always room
+    /// for `$TERM`: zactor_destroy sends `$TERM` without waiting.
     fn leave_room<'a>(&'a self, pipe: &Pipe, mut state: MutexGuard<'a, State>) -> Result<(), Ended> {
         while !pipe.events().contains(POLLOUT) {
             if state.has_ended {
@@ -343,7 +344,7 @@ impl State {
             if push(batch).is_ok() {
                 return;
             }
-            // The batch is full, or its records have no attributes. The next one may become full.
+            // The batch is full, or this record has attributes and the batch has none. The next batch may become full.
             buffer.reserve(FULL_LEN_BYTES);
         }
         let mut batch = BatchBuilder::new(buffer);
@@ -381,8 +382,9 @@ impl QueueReader {
         &self.0.limits
     }
 
-    /// Exchanges the content of the queue for `empty`. To be called for each [`QUEUED`] (`is_called`), and when the actor
-    /// has gathered. Then it takes nothing if a [`QUEUED`] is in the pipe, so that this command stays the only one.
+    /// Exchanges the content of the queue for `empty`. To be called for each [`QUEUED`] (`is_called`), and when the
+    /// actor has gathered. Then it takes nothing if a [`QUEUED`] is in the pipe, so that this command stays the only
+    /// one.
     ///
     /// Returns how long the actor gathers until it must call this again; `None`: until the next [`QUEUED`].
     pub(super) fn swap(&self, empty: &mut VecDeque<Entry>, is_called: bool) -> Option<u64> {
@@ -413,9 +415,10 @@ impl QueueReader {
         self.0.lock().uses_pipe = true;
     }
 
-    /// Reports what the actor has published since the last report, what the records occupy that it keeps now, and what is
-    /// acknowledged. One call reports all this, so that no record is missing in a sum. `limit_bytes` limits the sum of the
-    /// memory from now on. True when the limit is reached.
+    /// Reports what the actor has published since the last report, how much memory the records that it keeps occupy
+    /// (`held_bytes`), and which records are acknowledged. One call reports all this, so that each record counts either
+    /// as waiting or as kept. From now on, `limit_bytes` limits the memory of both together. Returns true when the
+    /// limit is reached.
     pub(super) fn report(
         &self,
         published: Volume,

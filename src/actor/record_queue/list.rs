@@ -55,7 +55,7 @@ impl RecordList {
         self.added.as_ref()
     }
 
-    /// Adds a run at the end. `offset` is that of its first record.
+    /// Adds a run at the end. `offset` is the offset of the run's first record, if it is known.
     pub(in crate::actor) fn push(&mut self, name: &SharedPartitionName, offset: Option<u64>, run: Run) {
         let is_same = self.added.as_ref().is_some_and(|added| added.is_same(name));
         if !is_same {
@@ -72,8 +72,8 @@ impl RecordList {
         self.entries.front().map(|entry| &entry.run)
     }
 
-    /// Sends records until `send` returns false, because a socket is full. True when all were sent. `send` is called with
-    /// a record's partition and offset, and with a run whose first record is to be sent.
+    /// Sends records until `send` returns false, because a socket is full. True when all were sent. `send` is called
+    /// with a record's partition and offset, and with a run whose first record is to be sent.
     pub(in crate::actor) fn send_with(
         &mut self,
         mut send: impl FnMut(PartitionName, Option<u64>, &mut Run) -> Result<bool>,

@@ -11,16 +11,16 @@ use crate::net::Frame;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// The records by the address of their content in memory.
+/// The records. The key is the address of the record's content in memory.
 #[derive(Clone, Default)]
 pub(super) struct SentRecords(Arc<Mutex<HashMap<usize, Weak<SentRecord>>>>);
 
-/// A record that a frame refers to. The last handle to the frame drops it.
+/// A record whose memory a frame refers to. It is dropped with the last handle to the frame.
 struct SentRecord {
     offset: Option<u64>,
     run: Run,
-    /// Its address stands for the content of a record without content. The contents of two such records could have the
-    /// same address.
+    /// If the content is empty, the address of this field identifies the record, because the empty contents of two
+    /// records may have the same address.
     no_content: u8,
     sent: SentRecords,
 }
@@ -38,8 +38,8 @@ impl SentRecords {
         Frame::of(record, SentRecord::content)
     }
 
-    /// The record of a frame. A frame that was not made by [`SentRecords::frame`] is a record without offset and
-    /// attributes.
+    /// Returns the record to which a frame belongs. For a frame that was not made by [`SentRecords::frame`], the record
+    /// has no offset and no attributes.
     pub(super) fn record_of(&self, frame: Frame) -> Delivered {
         // The lock is released before the record may be dropped, because dropping it takes the lock.
         let found = self.lock().get(&frame.address()).cloned();

@@ -91,8 +91,9 @@ pub struct Reading {
     hasher: RandomState,
     /// The limit of records in the run.
     max_count: usize,
-    /// The first record of the run.
+    /// The first record that is compared. Records before it, from `from` on, are too long to compare.
     first: u64,
+    /// The digests of the compared records, which are consecutive.
     digests: Vec<u64>,
     len_bytes: usize,
 }
@@ -225,10 +226,10 @@ impl Comparison {
         self.walks.last_mut()
     }
 
-    /// Returns the walk to evict for a new connection of `host`. That is the walk that has received no DIRECT-HEAD for
-    /// the longest time, if this time is at least `IDLE_MS`. Otherwise the host with the most walks loses one. But if
-    /// that host would then have fewer walks than `host`, `host` loses one of its own walks. A host loses the walk that
-    /// has received no DIRECT-HEAD for the longest time.
+    /// Returns the walk to evict, so that `host` can get a walk for a new connection. That is the walk that has
+    /// received no DIRECT-HEAD for the longest time, if this time is at least `IDLE_MS`. Otherwise the host with the
+    /// most walks loses one, if it has more walks than `host` would have with the new one. If it does not have more,
+    /// `host` loses one of its own walks. A host loses the walk that has received no DIRECT-HEAD for the longest time.
     fn walk_to_evict_for(&self, host: &[u8], now_ms: u64) -> Option<usize> {
         let count = |host: &[u8]| self.walks.iter().filter(|walk| walk.host() == host).count();
         let oldest = (0..self.walks.len()).min_by_key(|&i| self.walks[i].heard_ms)?;

@@ -1,11 +1,12 @@
-//! What the owner learns about acknowledgements, and how it waits for them.
+//! How the owner finds out how many records are acknowledged, and waits until they are.
 //!
 //! The actor receives records in the order in which they were sent, and stores acknowledge them in this order. So the
-//! records that were sent before a moment are acknowledged once their number is.
+//! first n records are acknowledged when the actor reports at least n acknowledged records. A flush waits for the
+//! number of records that were sent before it.
 //!
-//! If records travel through the pipe, the number is known only to the actor: the program may have written records into
-//! the pipe directly. A flush then sends the command [`FLUSH`], and the actor notes how many records it has received
-//! before it.
+//! If records travel through the pipe, only the actor knows this number, because the program may have written records
+//! into the pipe directly. A flush then sends the command [`FLUSH`]. When the actor reads the command, it notes how
+//! many records it has received.
 
 use super::{Ended, PATIENCE_CHECK, QueueReader, ROOM_IN_PIPE_CHECK, SendQueue, State};
 use crate::czmq::exit;
@@ -16,14 +17,14 @@ use std::time::{Duration, Instant};
 /// The command that makes the actor note how many records it has received.
 pub(in crate::actor::producer) const FLUSH: &[u8] = b"$FLUSH";
 
-/// What is acknowledged.
+/// Which records are acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::actor::producer) struct Acks {
     /// How many records the actor has received from its owner.
     pub(in crate::actor::producer) received_count: u64,
-    /// How many of them are acknowledged for certain.
+    /// How many of these records are certainly acknowledged.
     pub(in crate::actor::producer) count: u64,
-    /// The offset of the latest of them in the current partition.
+    /// The offset of the latest acknowledged record in the current partition.
     pub(in crate::actor::producer) head: Option<u64>,
     /// The actor has dropped records whose ACK may be for a twin's records. They never count as acknowledged.
     pub(in crate::actor::producer) has_dropped: bool,
@@ -34,7 +35,7 @@ pub(in crate::actor::producer) struct Acks {
 pub enum Flushed {
     /// All records that were sent before are acknowledged.
     All,
-    /// The time was over before.
+    /// The timeout was over first.
     TimedOut,
     /// The caller has stopped waiting.
     Interrupted,
@@ -42,29 +43,33 @@ pub enum Flushed {
     Dropped,
 }
 
-/// What the threads wait for that flush.
+/// What the flushing threads wait for.
 #[derive(Default)]
 pub(super) struct Flushes {
     /// The lowest number of acknowledged records that a thread waits for. `None`: no thread waits.
     awaited_count: Option<u64>,
-    /// How many [`FLUSH`] commands were sent, and how many of them the actor has read.
+    /// How many [`FLUSH`] commands were sent.
     sent_marks: u64,
+    /// How many [`FLUSH`] commands the actor has read.
     read_marks: u64,
-    /// How many records the actor had received when it read the latest of them.
+    /// How many records the actor had received when it read the latest [`FLUSH`] command.
     marked_count: u64,
 }
 
 /// One call of [`SendQueue::flush`].
 struct Flush {
-    /// Which [`FLUSH`] command is that of this call. `None` when none was sent.
+    /// The number of this call's [`FLUSH`] command, from 1. `None` when this call has sent none.
     mark: Option<u64>,
-    /// How many records must be acknowledged. `None` until the actor has read the command.
+    /// How many records must be acknowledged. `None` while only the actor knows this.
     count: Option<u64>,
 }
 
 impl SendQueue {
     /// Waits until all records that were sent before are acknowledged. Stops waiting after `timeout`, and when
     /// `is_patient` returns false. If the actor gathers records, it publishes them at once.
+    ///
+    /// If records travel through the pipe, and all records that the owner knows are acknowledged, the wait may exceed
+    /// `timeout`: it lasts until the actor has read the [`FLUSH`] command.
     ///
     /// # Errors
     /// When the actor has ended.
@@ -90,7 +95,7 @@ impl SendQueue {
             if state.has_ended {
                 return Err(Ended);
             }
-            // If all known records are acknowledged, only the actor's thread must come to read the command.
+            // The wait exceeds the timeout if it is probably over as soon as the actor has read the command.
             if left == Some(Duration::ZERO) && (flush.count.is_some() || state.unacked_count() > 0) {
                 break Flushed::TimedOut;
             }
@@ -144,7 +149,7 @@ impl SendQueue {
 }
 
 impl Flush {
-    /// Finds out how many records must be acknowledged. True when a command was sent.
+    /// Finds out how many records must be acknowledged. Returns true when a command was sent.
     fn advance(&mut self, state: &mut State, pipe: &Pipe) -> Result<bool, Ended> {
         if self.count.is_some() {
             return Ok(false);
@@ -160,8 +165,8 @@ impl Flush {
 }
 
 impl State {
-    /// In a producer whose records travel through the pipe, the actor may also have received records that the program
-    /// has written into the pipe.
+    /// How many records are not acknowledged. Includes records that the program has written into the pipe directly,
+    /// once the actor has received them.
     fn unacked_count(&self) -> u64 {
         let received_count = self.acks.received_count + self.waiting.count as u64;
         self.sent_count.max(received_count).saturating_sub(self.acks.count)
@@ -174,7 +179,7 @@ impl State {
         Ok(is_sent)
     }
 
-    /// True when a thread may continue that flushes.
+    /// Returns true when a flushing thread must check whether its wait is over.
     pub(super) fn end_flushes(&mut self) -> bool {
         let Acks { count, has_dropped, .. } = self.acks;
         let is_over = |awaited_count: &mut u64| count >= *awaited_count || has_dropped;

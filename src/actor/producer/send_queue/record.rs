@@ -49,11 +49,11 @@ impl Entry {
 
 /// A record to send.
 pub(in crate::actor::producer) enum Record<'a> {
-    /// A record that is copied.
+    /// A short record. It is copied.
     Short(Attributes<'a>, &'a [u8]),
-    /// A record that keeps its memory, without key and headers. The frame is empty when the record was sent.
+    /// A long record without key and headers, and its timestamp. It is not copied. After sending, the frame is empty.
     Long(&'a mut Frame, Option<i64>),
-    /// A long record with a key or headers, in a batch. The batch is empty when the record was sent.
+    /// A long record with a key or headers, in a batch. After sending, the batch is empty.
     Built(&'a mut BatchBuilder),
 }
 
@@ -74,7 +74,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The content. Empty when the record was sent, except for a short record.
+    /// The content. After sending, the content of a long record is empty.
     fn content(&self) -> &[u8] {
         match self {
             Record::Short(_, content) => content,
@@ -92,12 +92,12 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The first frame of the command that publishes this record. `plain` is that of a record without attributes.
+    /// The first frame of the command that publishes this record. Returns `plain` for a record without attributes.
     pub(super) fn command<'c>(&self, plain: &'c [u8]) -> &'c [u8] {
         if self.has_attributes() { BATCH } else { plain }
     }
 
-    /// Sends the last frame of that command.
+    /// Sends the last frame of the command that publishes this record.
     pub(super) fn send_last(&mut self, pipe: &Pipe) -> bool {
         match self.has_attributes() {
             true => send_last(pipe, &mut self.take_batch()),
@@ -113,7 +113,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The record in a batch.
+    /// Returns the record as a batch of one record.
     fn take_batch(&mut self) -> Frame {
         let mut batch = BatchBuilder::new(Vec::new());
         let pushed = match self {
