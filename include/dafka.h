@@ -86,7 +86,9 @@
 //    - A function that returns a pointer: NULL when there is nothing to return,
 //      or no memory
 //    - A function that returns a number or `bool`: 0 or false when there is
-//      nothing to return (`dafka_producer_unacked`: -1)
+//      nothing to return. Exceptions: `dafka_producer_unacked` and
+//      `dafka_consumer_msg_timestamp` return -1, `dafka_consumer_msg_sequence`
+//      returns UINT64_MAX
 //
 //  ERRORS
 //
@@ -305,9 +307,8 @@ extern "C" {
 //  `dafka_producer_args_t`. `dafka_producer_msg_send` hands records to the
 //  producer. Several threads may call this function with one producer at the
 //  same time, and also `dafka_producer_msg_try_send`, `dafka_producer_flush`,
-//  `dafka_producer_unacked` and `dafka_producer_acked`. All other functions
-//  with this producer are for one thread at a time, and only while no other
-//  thread uses the producer.
+//  `dafka_producer_unacked` and `dafka_producer_acked`. Call all other
+//  functions with this producer only while no other thread uses it.
 //
 //  `zactor_destroy` ends a producer. The producer first publishes all records
 //  that were sent to it. Then it waits until every record is acknowledged.
@@ -425,12 +426,12 @@ DAFKA_EXPORT void
 DAFKA_EXPORT const char *
     dafka_producer_address (zactor_t *self);
 
-//  Waits until all records are acknowledged that were sent before the call: by
-//  this thread, and by other threads whose call of a sending function returned
-//  before. An acknowledged record is on the disk of a store, or of
-//  `producer/min_stores` different stores (unless `store/sync` is `never`).
-//  Records that are sent during the call do not prolong the wait. A producer
-//  that gathers records publishes them at once.
+//  Waits until all records that were sent before the call are acknowledged.
+//  Records of other threads count too, if the sending function had returned
+//  before. An acknowledged record is on the disks of `producer/min_stores`
+//  different stores (1 by default), unless `store/sync` is `never`. Records
+//  that are sent during the call do not prolong the wait. A producer that
+//  gathers records publishes them at once.
 //
 //  `timeout_msecs` limits the wait, in milliseconds. -1: no limit. 0: the
 //  function only checks.
@@ -438,17 +439,17 @@ DAFKA_EXPORT const char *
 //  Returns 0 when all these records are acknowledged, also if there are none.
 //  Otherwise returns -1 and sets errno:
 //
-//    - `EAGAIN`: the time was over before. The producer keeps the records, and
-//      publishes them to a store that comes later.
+//    - `EAGAIN`: the timeout was over first. The producer keeps the
+//      unacknowledged records, and a store that comes later gets them.
 //    - `EINTR`: a signal ended the wait, if CZMQ handles SIGINT and SIGTERM
 //      (see "Signals" in dafka(7)). While `zsys_interrupted` is set, the
 //      function does not wait. To flush after the signal, set
 //      `zsys_interrupted` to 0 first.
 //    - `EIO`: the producer can no longer find out whether all records are
 //      acknowledged. This happens only if another producer has used the same
-//      address for long, see `dafka_producer_address`. All further calls then
-//      fail in this way. Start another producer, and send again all records
-//      that no earlier flush has confirmed.
+//      address for long, see `dafka_producer_address`. All further flushes then
+//      fail, too. Start another producer, and send again all records that no
+//      earlier flush has confirmed.
 //    - `EPIPE`: the producer has ended.
 //    - `EINVAL`: the actor is NULL or not a producer, or belongs to the process
 //      that forked this one.
@@ -456,7 +457,8 @@ DAFKA_EXPORT const char *
 //  The last two errors are logged. Records that a program has written into the
 //  pipe itself (`P`) count too, if the program has called
 //  `dafka_producer_address` after its first `P`. The function can also be
-//  called with a publisher.
+//  called with a publisher. In both cases, it may wait longer than the timeout,
+//  until the producer's thread has read the earlier commands.
 DAFKA_EXPORT int
     dafka_producer_flush (zactor_t *self, int timeout_msecs);
 
@@ -476,9 +478,9 @@ DAFKA_EXPORT int64_t
 //
 //  Returns 0, or -1 when no record of the partition is acknowledged yet (errno
 //  is `EAGAIN`, and the function logs nothing). Also returns -1 when the
-//  producer has ended, or an argument is NULL or not a producer; errno is then
-//  as after `dafka_producer_flush`. When the function returns -1, `*sequence`
-//  is unchanged.
+//  producer has ended, when an argument is NULL, or when `self` is not a
+//  producer; errno is then as after `dafka_producer_flush`. When the function
+//  returns -1, `*sequence` is unchanged.
 //
 //  The sequence is one of the partition whose name `dafka_producer_address`
 //  returns. When the producer takes a new address, its unacknowledged records
@@ -636,9 +638,9 @@ DAFKA_EXPORT int
 //
 //  Returns 0, or -1 with `errno`: EMSGSIZE when the name is longer than 255
 //  bytes, or when all headers of the record together would occupy more than
-//  65,535 bytes; EINVAL when another argument is NULL. A header occupies its
-//  name, its value and 3 bytes. When the function returns -1, the message is
-//  unchanged.
+//  65,535 bytes (a header occupies its name, its value and 3 bytes); EINVAL
+//  when `self` or `name` is NULL, or when `data` is NULL and `size` is not 0.
+//  When the function returns -1, the message is unchanged.
 DAFKA_EXPORT int
     dafka_producer_msg_set_header (dafka_producer_msg_t *self, const char *name, const byte *data,
                                    size_t size);
@@ -667,9 +669,9 @@ DAFKA_EXPORT void
 //
 //  Several threads may send to one producer at once, each with its own message.
 //  The producer publishes the records of each thread in the order in which the
-//  thread has sent them. See dafka_producer(3) for the functions that may be
-//  called meanwhile. If a signal may have interrupted `zactor_new`, call
-//  `dafka_producer_address` before the threads begin to send.
+//  thread has sent them. dafka_producer(3) lists the other functions that may
+//  be called at the same time. If a signal may have interrupted `zactor_new`,
+//  call `dafka_producer_address` before the threads begin to send.
 //
 //  An actor that does not belong to this library (a test double, a filter)
 //  receives a message of two frames, `P` and the content, without the
@@ -683,8 +685,8 @@ DAFKA_EXPORT void
 //    - `ENOMEM`: there is no memory for a copy of the content.
 //    - `EMSGSIZE`: the content is longer than `producer/max_record_bytes`. The
 //      log contains the limit and the length.
-//    - `EPIPE`: the producer has ended. If it ends during the call, a content
-//      of more than 16 KiB may be lost.
+//    - `EPIPE`: the producer has ended. If it ends during the call, the message
+//      may lose a content of more than 16 KiB.
 //    - `EINVAL`: the message is empty, an argument is NULL, or the producer
 //      belongs to the process that forked this one.
 DAFKA_EXPORT int
@@ -871,33 +873,32 @@ DAFKA_EXPORT int
 DAFKA_EXPORT int
     dafka_consumer_unsubscribe (dafka_consumer_t *self, const char *topic);
 
-//  Continues to read a partition at another record. `partition` is the address
-//  of its producer, as `dafka_consumer_msg_address` returns it. `sequence` is
-//  the sequence of the record to read next; 0 is the first record of the
-//  partition. The topic must be subscribed. When this function has returned,
-//  `dafka_consumer_msg_recv` returns no record of this partition from before
-//  the call: the next one is the record `sequence`, or, if the partition does
-//  not have it yet, the same record later. Other partitions keep their
-//  positions.
+//  Makes the consumer continue at another record of a partition. `partition` is
+//  the address of the partition's producer, as `dafka_consumer_msg_address`
+//  returns it. `sequence` is the sequence of the record to read next; 0 is the
+//  first record of the partition. The topic must be subscribed. After this
+//  call, the next record of this partition that `dafka_consumer_msg_recv`
+//  returns is the record `sequence`. If the partition does not have this record
+//  yet, the consumer delivers it later. Other partitions keep their positions.
 //
-//  The consumer requests the records from the producer or from a store, so
-//  records that were published before the call can be read again if a peer
-//  still has them. The consumer may not know the partition yet. Then it applies
-//  the position when a peer mentions the partition. So a program can store the
-//  sequence of the record that it has processed last, and continue after it
-//  when it starts again. The consumer stores such positions for the partitions
-//  that it does not read now, at most 1,000,000 of them, and forgets the oldest
-//  first.
+//  The consumer requests earlier records from the producer or from a store. So
+//  a program can read records again if a peer still has them. If the consumer
+//  does not know the partition yet, it applies the position when a peer
+//  mentions the partition. So a program can store the sequence of the record
+//  that it has processed last, and continue after this record when it starts
+//  again. The consumer remembers at most 1,000,000 positions in partitions that
+//  it does not read yet, and forgets the oldest positions first.
 //
-//  From the first call on, the consumer passes records through a queue. So only
-//  `dafka_consumer_msg_recv` and `dafka_consumer_msg_recv_from_socket` can read
-//  records then, see `dafka_consumer_record_source`.
+//  From the first call on, the consumer passes records through a queue. From
+//  then on, only `dafka_consumer_msg_recv` and
+//  `dafka_consumer_msg_recv_from_socket` can read records, see
+//  `dafka_consumer_record_source`.
 //
 //  Returns 0, or -1 with `errno`: EINVAL when an argument is NULL, the topic is
 //  not subscribed, `partition` is empty or longer than 255 bytes, or `sequence`
 //  is UINT64_MAX; ENOTSUP when the application has passed a sink, or has read
 //  records from the record source itself; EPIPE when the consumer has ended.
-//  The position is then unchanged.
+//  When the function returns -1, the position is unchanged.
 DAFKA_EXPORT int
     dafka_consumer_seek (dafka_consumer_t *self, const char *topic, const char *partition,
                          uint64_t sequence);
@@ -955,10 +956,11 @@ DAFKA_EXPORT void
 //
 //  A record has a sequence, which is its offset in its partition. It can have a
 //  timestamp, a key and headers. A message gets all of these from a consumer of
-//  this library, but not from a sink of the application: there, a record
-//  consists of three frames. A program that reads records from the record
-//  source itself (`zmsg_recv`) gets the same three frames. If it reads its
-//  first 2,000 records so, then messages that receive one of the next 2,000
+//  this library. But a message that receives from a sink of the application
+//  gets none of them, because a record in a sink consists of three frames:
+//  topic, partition and content. A program that reads records from the record
+//  source itself (`zmsg_recv`) gets the same three frames. If a program reads
+//  its first 2,000 records itself and then uses messages, the next 2,000
 //  records may also lack these properties.
 //
 //  EXAMPLE
@@ -1081,8 +1083,9 @@ DAFKA_EXPORT const byte *
     dafka_consumer_msg_header (dafka_consumer_msg_t *self, const char *name, size_t *size_p);
 
 //  The value of the record's first header. The headers have the order in which
-//  the application has set them. NULL when the record has no header, or `self`
-//  is NULL. All else is as with `dafka_consumer_msg_next_header`.
+//  the application has set them. NULL when the record has no header, when the
+//  message is empty, or when `self` is NULL. All else is as with
+//  `dafka_consumer_msg_next_header`.
 DAFKA_EXPORT const byte *
     dafka_consumer_msg_first_header (dafka_consumer_msg_t *self, size_t *size_p);
 
@@ -1098,10 +1101,10 @@ DAFKA_EXPORT const byte *
 
 //  The name of the header that `dafka_consumer_msg_first_header` or
 //  `dafka_consumer_msg_next_header` has returned last. The string is borrowed,
-//  and valid until the next call of these functions, until the message receives
-//  the next record, or until it is destroyed. "" when they have returned no
-//  header. A name can contain a NUL only if the record comes from another
-//  library. NULL when `self` is NULL.
+//  and valid until the next call of one of these two functions, until the
+//  message receives the next record, or until it is destroyed. "" when the last
+//  call of them has returned no header. A name can contain a NUL only if the
+//  record comes from another library. NULL when `self` is NULL.
 DAFKA_EXPORT const char *
     dafka_consumer_msg_header_name (dafka_consumer_msg_t *self);
 
