@@ -85,6 +85,9 @@ pub(super) struct SendQueue {
 #[derive(Default)]
 struct State {
     entries: VecDeque<Entry>,
+    /// How much memory the first batch in an empty queue gets at once: a little more than the last batch that the actor
+    /// has taken.
+    batch_capacity: usize,
     /// The records that the owner has sent, and that are not yet published according to the actor's last report.
     waiting: Volume,
     /// How many records the owner has sent with functions of the API.
@@ -339,15 +342,15 @@ impl State {
             true => batch.push(content),
             false => batch.push_with(attributes, content),
         };
-        let mut buffer = Vec::new();
+        let mut capacity = self.batch_capacity;
         if let Some(Entry::Batch(batch)) = self.entries.back_mut() {
             if push(batch).is_ok() {
                 return;
             }
             // The batch is full, or this record has attributes and the batch has none. The next batch may become full.
-            buffer.reserve(FULL_LEN_BYTES);
+            capacity = FULL_LEN_BYTES;
         }
-        let mut batch = BatchBuilder::new(buffer);
+        let mut batch = BatchBuilder::new(Vec::with_capacity(capacity));
         // The caller has checked the attributes.
         push(&mut batch).expect("a record with valid attributes fits into an empty batch");
         self.entries.push_back(Entry::Batch(batch));
@@ -392,6 +395,10 @@ impl QueueReader {
         if !is_called && state.call == Call::Sent {
             return None;
         }
+        state.batch_capacity = match state.entries.back() {
+            Some(Entry::Batch(batch)) => (batch.len_bytes() + batch.len_bytes() / 8).min(FULL_LEN_BYTES),
+            _ => 0,
+        };
         mem::swap(&mut state.entries, empty);
         let (count, now_ms) = (mem::take(&mut state.entered_count), now_ms());
         state.share.count(self.0.load, count, now_ms);
