@@ -21,6 +21,8 @@ const PRODUCERS: [u64; 3] = [1, 50, 100];
 /// How many records the measurements with many topics send. A consumer has room for all these records. It must not need
 /// to request records, because a publisher of [`crate::raw`] does not answer.
 const TOPIC_COUNT: u64 = 400_000;
+/// How many records the producers of one process publish together.
+const PRODUCERS_COUNT: u64 = 2_000_000;
 
 /// How many seconds a measurement of latencies takes.
 const SECONDS: u64 = 3;
@@ -57,7 +59,7 @@ pub(crate) fn measure_topics(table: &mut Table) {
             ));
             continue;
         }
-        let raw = Raw::start(1, &arguments(SIZE, TOPIC_COUNT, producers)).throughput(TOPIC_COUNT);
+        let raw = Raw::start(1, &arguments(SIZE, PRODUCERS_COUNT, producers)).throughput(PRODUCERS_COUNT);
         let ours = consumed_from_producers(producers);
         table.add(&name, Unit::RecordsPerSecond, ours, Some(raw));
     }
@@ -86,12 +88,12 @@ fn consumed_from_libdafka_0_1(topics: u64) -> f64 {
 /// Measures a consumer of many topics. All producers of these topics are in one process.
 fn consumed_from_producers(producers: u64) -> f64 {
     let cluster = Cluster::start(false);
-    let arguments = arguments(SIZE, TOPIC_COUNT, producers);
+    let arguments = arguments(SIZE, PRODUCERS_COUNT, producers);
     let mut consumer = cluster.role("consume", &arguments);
     let mut producer = cluster.role("produce", &with(&arguments, &WITHOUT_STORE));
     consumer.wait_for("warm");
     producer.tell("go");
-    per_second(std::slice::from_mut(&mut consumer), TOPIC_COUNT)
+    per_second(std::slice::from_mut(&mut consumer), PRODUCERS_COUNT)
 }
 
 pub(crate) fn measure_latency(table: &mut Table) {
