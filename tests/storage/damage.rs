@@ -95,7 +95,7 @@ fn damage_never_kills_the_process_or_causes_a_wrong_record() {
     let count: Option<u32> = std::env::var("DAFKA_DAMAGES").ok().and_then(|count| count.parse().ok());
     // Always the same damage, except with DAFKA_DAMAGES (`make soak-crash`).
     let seed: u64 = seed.unwrap_or_else(|| count.map_or(1, |_| u64::from(std::process::id())));
-    let count = count.unwrap_or(100);
+    let count = count.unwrap_or(50);
     println!("DAFKA_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let dir = tempfile::tempdir().expect("a directory");
