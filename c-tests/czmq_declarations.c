@@ -15,6 +15,7 @@ zsock_t *zsys_create_pipe (zsock_t **backend_p);
 size_t zsys_pipehwm (void);
 size_t zsys_socket_limit (void);
 const char *zsys_interface (void);
+int zsys_ipv6 (void);
 void zsys_set_logstream (FILE *stream);
 void zsys_error (const char *format, ...);
 void zsys_warning (const char *format, ...);

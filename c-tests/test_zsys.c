@@ -237,6 +237,17 @@ s_test_ipv6 (void)
     test_log_end ();
     zconfig_destroy (&config);
 
+    test_case ("zsys_set_ipv6 (1) counts for later nodes, also if earlier ones have the same tower");
+    config = s_ipv6_config ();
+    zconfig_put (config, "beacon/connect_timeout", "10");
+    dafka_consumer_t *earlier = test_consumer_new (NULL, config);
+    zconfig_put (config, "beacon/connect_timeout", "10000");
+    zsys_set_ipv6 (1);
+    s_check_network (config);
+    zsys_set_ipv6 (0);
+    dafka_consumer_destroy (&earlier);
+    zconfig_destroy (&config);
+
     //  Peers at an IPv4 address, at an IPv6 address (with and without brackets), and at the address that the tower sees
     static const char *hosts [] = { "127.0.0.1", "::1", "[::1]", "" };
     zsys_set_ipv6 (1);

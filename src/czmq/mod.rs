@@ -108,6 +108,12 @@ pub fn chosen_interface() -> Option<String> {
     (!name.is_empty() && name != "*").then_some(name)
 }
 
+/// Whether new sockets use IPv6 (zsys_set_ipv6, ZSYS_IPV6).
+pub fn uses_ipv6() -> bool {
+    // SAFETY: the function only reads a setting.
+    unsafe { sys::zsys_ipv6() != 0 }
+}
+
 /// A ZPL configuration that we own.
 pub struct Config(*mut sys::zconfig_t);
 

@@ -31,6 +31,7 @@ unsafe extern "C" {
     pub fn zsys_pipehwm() -> usize;
     pub fn zsys_socket_limit() -> usize;
     pub fn zsys_interface() -> *const c_char;
+    pub fn zsys_ipv6() -> c_int;
     pub fn zsys_set_logstream(stream: *mut libc::FILE);
     pub fn zsys_error(format: *const c_char, ...);
     pub fn zsys_warning(format: *const c_char, ...);

@@ -1,4 +1,4 @@
-//! One beacon for all nodes of this process that have the same towers.
+//! One beacon for all nodes of this process that have the same towers and the same choice of IPv6.
 //!
 //! The beacon has its own thread, so that peers do not drop a node that is busy. It has one connection to each address
 //! of a tower. So the number of threads and connections, and the beacons that this process receives, do not depend on
@@ -21,8 +21,8 @@ use zmq::{POLLIN, PollItem};
 /// How many monitors are handled in one turn.
 const MONITOR_COUNT: usize = 64;
 
-/// The beacons of this process, by the addresses of their towers.
-static BEACONS: PerProcess<BTreeMap<String, Weak<SharedBeacon>>> =
+/// The beacons of this process. The key contains the addresses of the towers, and whether the beacon's sockets use IPv6.
+static BEACONS: PerProcess<BTreeMap<(String, bool), Weak<SharedBeacon>>> =
     PerProcess::new([const { Mutex::new(BTreeMap::new()) }; GENERATIONS]);
 
 /// A beacon. It ends when its last member drops it.
@@ -67,16 +67,16 @@ impl Membership {
     ) -> Result<Membership> {
         let [subs, pubs] =
             [&settings.sub_addresses, &settings.pub_addresses].map(|list| settings::list(list));
-        let towers = format!("{subs} {pubs}");
+        let key = (format!("{subs} {pubs}"), crate::czmq::uses_ipv6());
         let mut beacons = BEACONS.lock();
-        if let Some(beacon) = beacons.get(&towers).and_then(Weak::upgrade)
+        if let Some(beacon) = beacons.get(&key).and_then(Weak::upgrade)
             && let Some(id) = beacon.add(name, settings, owner)?
         {
             return Ok(Membership { beacon, id, monitor: owner.monitor.clone() });
         }
         let beacon = Arc::new(SharedBeacon::start(name, settings)?);
         beacons.retain(|_, beacon| beacon.strong_count() > 0);
-        beacons.insert(towers, Arc::downgrade(&beacon));
+        beacons.insert(key, Arc::downgrade(&beacon));
         let id = beacon.add(name, settings, owner)?.ok_or(Error::CannotStart)?;
         Ok(Membership { beacon, id, monitor: owner.monitor.clone() })
     }
