@@ -157,9 +157,9 @@ pub struct Consumer {
     pub max_unread_bytes: usize,
     /// `consumer/reorder_bytes`: memory of records that arrived out of order.
     pub reorder_bytes: usize,
-    /// `consumer/max_partitions`: known partitions at a time.
+    /// `consumer/max_partitions`: open partitions.
     pub max_partitions: usize,
-    /// `consumer/max_partitions_per_peer`: known partitions at a time that are charged to one peer.
+    /// `consumer/max_partitions_per_peer`: open partitions that are charged to one peer.
     pub max_partitions_per_peer: usize,
     /// `consumer/max_record_bytes`: longest record that the consumer accepts from the network.
     pub max_record_bytes: usize,
@@ -184,9 +184,9 @@ pub struct Store {
     pub file_mode: u32,
     /// `store/reorder_bytes`: memory of records that arrived out of order.
     pub reorder_bytes: usize,
-    /// `store/max_partitions`: known partitions at a time.
+    /// `store/max_partitions`: open partitions.
     pub max_partitions: usize,
-    /// `store/max_partitions_per_peer`: known partitions at a time that are charged to one peer.
+    /// `store/max_partitions_per_peer`: open partitions that are charged to one peer.
     pub max_partitions_per_peer: usize,
     /// `store/max_record_bytes`: longest record that the store accepts from the network.
     pub max_record_bytes: usize,

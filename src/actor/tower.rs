@@ -19,11 +19,12 @@ mod forwarded;
 
 use forwarded::{Forward, Forwarded};
 
-/// The limit of unread beacons that libzmq holds. The beacons of 7,000 nodes fit. Beyond the limit, the connection with
-/// the most unread data is ended. In memory, short frames occupy 32 times their size.
+/// The limit of unread beacons that libzmq holds, in received bytes. The beacons of 7,000 nodes fit. Beyond the limit,
+/// the connection with the most unread data is ended. If the frames are short, libzmq may occupy 32 times as much
+/// memory.
 const MAX_HELD_BYTES: usize = 1 << 20;
 
-/// After `$TERM`, a tower still introduces a node that has just connected for this long. Otherwise the node would
+/// After `$TERM`, a tower continues until this time has passed since the last node connected. Otherwise that node would
 /// receive the endpoints of only some of its peers, and would wait for the others in vain.
 const INTRODUCTION_MS: u64 = 250;
 
@@ -92,8 +93,8 @@ impl<'a> Tower<'a> {
         incoming.enable_heartbeats()?;
         outgoing.enable_heartbeats()?;
         // Reports the subscription of each node, so that none of them counts as idle. The end of a subscription is
-        // reported only when no other node subscribes to the same topic. That is enough: only this end is forwarded,
-        // and nodes end no subscription before they end themselves.
+        // reported only when no other node subscribes to the same topic. That is enough: the tower forwards no other
+        // ends, and a node keeps its subscriptions until the node ends.
         outgoing.zmq().set_xpub_verbose(true)?;
         let unread = [MAX_HELD_BYTES; 2].map(|limit_bytes| Backlog::connecting("Tower", limit_bytes, 0));
         let mut tower = Tower {
@@ -288,8 +289,8 @@ impl<'a> Tower<'a> {
     }
 }
 
-/// Addresses of this host that replace the loopback, which other hosts cannot reach. `None` when no other host can
-/// reach the tower.
+/// Addresses of this host that replace the loopback, which other hosts cannot reach. An address is `None` when the host
+/// has no such address. Both are `None` when no other host can reach the tower.
 #[derive(Default)]
 struct OwnHost {
     ipv4: Option<String>,

@@ -1,6 +1,6 @@
 //! Conditions that an operator should know.
 //!
-//! A state machine returns notices from `poll_notice`. The caller logs them. It drops some when there are too many.
+//! A state machine returns notices from `poll_notice`. The caller logs them, but limits the number of lines.
 
 use super::store::comparison::Divergence;
 use crate::partition_name::PartitionNameBuf;
@@ -55,11 +55,11 @@ pub enum Notice {
         /// The limit of peers.
         limit: usize,
     },
-    /// A peer was ignored: the limit of pending endpoints is reached, and none of them may be evicted yet.
+    /// A peer was ignored: the limit of pending peers is reached, and no pending peer may be evicted yet.
     TooManyPending {
         /// The peer's host.
         host: String,
-        /// The limit of pending endpoints.
+        /// The limit of pending peers.
         limit: usize,
     },
     /// A peer was evicted for a new one: the limit of peers is reached, and the evicted peer's host had the most peers.

@@ -2,8 +2,8 @@
 //!
 //! A [`Log`] contains any number of partitions. The name of a partition is a topic and the address of a producer. The
 //! records of a partition are numbered from 0, without gaps: an append must begin exactly where the partition ends. One
-//! thread appends records. Other threads read at the same time. They wait for the appending thread only while the
-//! memory map grows.
+//! thread appends records. Other threads read at the same time. A reading thread waits only in two cases: while the
+//! memory map grows, and after a failed commit, while the database is reopened or its headers are rewritten.
 //!
 //! The log is an LMDB environment in a directory of its own. doc/storage-format.md describes its format. This module
 //! uses no sockets, threads or actors, and no wire format except that of [batches](crate::wire::batch). The log does
@@ -17,9 +17,9 @@
 //! | `log` | the log; it also grows the map, reopens the database, and checks pages before they are read |
 //! | `options` | options for opening a log |
 //! | `error` | one small enum of errors for each operation |
-//! | `batch` | everything that one append writes |
-//! | `records` | its parts: single records, and batches of producers |
-//! | `append` | writing a batch in one transaction |
+//! | `batch` | the records of one append, of any number of partitions |
+//! | `records` | what an append consists of: single records, and batches that producers have built |
+//! | `append` | writing the records of one append in one transaction |
 //! | `values` | the values that one append writes: it merges short batches |
 //! | `scan` | reading the records of one partition, one by one or in batches |
 //! | `partitions` | finding and listing partitions |

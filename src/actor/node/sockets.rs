@@ -5,7 +5,7 @@ use crate::actor::Result;
 use crate::net::{Kind, Socket};
 
 /// For this long after the end of a node, libzmq still sends the node's published messages to live peers. An
-/// application can set another time with zsys_set_linger.
+/// application can set another time with zsys_set_linger. But 0, CZMQ's default, means this time.
 const LINGER_MS: i32 = 3_000;
 
 /// Creates the socket on which a node publishes. It is not bound yet.
