@@ -1532,8 +1532,9 @@ DAFKA_EXPORT void
 //  actor. Every `beacon/interval`, it sends the endpoint of its node to the
 //  towers. It reports the endpoints of the other nodes to its owner. The beacon
 //  reports a peer as gone when the peer has sent no beacon for
-//  `beacon/timeout`. But it does not do so while no tower is connected, or all
-//  towers are silent.
+//  `beacon/timeout`. But it does not do so while no tower is connected, or when
+//  the towers have sent nothing for half of this time (or for two
+//  `beacon/interval`, if that is longer).
 //
 //  `zactor_new` starts a beacon with a `dafka_beacon_args_t`. `zactor_new`
 //  returns when a tower has answered, or when `beacon/connect_timeout` has
