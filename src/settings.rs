@@ -89,7 +89,7 @@ impl UnackedLimit {
 pub struct Producer {
     /// `producer/head_interval`: time between two HEADs.
     pub head_interval_ms: u64,
-    /// `producer/high_watermark`: records that may wait for one slow peer; 0 = no limit.
+    /// `producer/high_watermark`: messages that may wait for one slow peer; 0 = no limit.
     pub high_watermark: i32,
     /// `producer/terminate_unacked`: terminate even if records are unacknowledged.
     pub terminate_unacked: bool,
@@ -151,7 +151,7 @@ pub struct Consumer {
     pub isolation: Isolation,
     /// `consumer/topic_match`: which topics a subscription matches.
     pub topic_match: TopicMatch,
-    /// `consumer/high_watermark`: records that may wait to be processed; 0 = only `max_unread_bytes` limits them.
+    /// `consumer/high_watermark`: messages that may wait to be processed; 0 = only `max_unread_bytes` limits them.
     pub high_watermark: i32,
     /// `consumer/max_unread_bytes`: memory of messages that wait to be processed.
     pub max_unread_bytes: usize,
@@ -172,8 +172,8 @@ pub struct Consumer {
 pub struct Store {
     /// `store/db`: the directory of the database.
     pub db: OsString,
-    /// `store/high_watermark`: records that may wait to be processed, and records that may wait for one slow peer; 0 =
-    /// only `max_unread_bytes` limits the records to be processed.
+    /// `store/high_watermark`: messages that may wait to be processed, and messages that may wait for one slow peer. 0:
+    /// only `max_unread_bytes` limits the messages that wait to be processed.
     pub high_watermark: i32,
     /// `store/max_unread_bytes`: memory of messages that wait to be processed.
     pub max_unread_bytes: usize,

@@ -5,13 +5,15 @@
 use crate::wire::Endpoint;
 use std::net::{IpAddr, SocketAddr};
 
-/// The canonical form of an announced endpoint `tcp://HOST:PORT`. A loopback address becomes 127.0.0.1, and an
-/// IPv4-mapped IPv6 address becomes an IPv4 address. A link-local IPv6 address keeps its zone. A name stays a name.
-/// `None` when the endpoint is not that of a single host and port, or when another address has a zone.
+/// The canonical form of an announced endpoint `tcp://HOST:PORT`. An IPv4-mapped IPv6 address becomes an IPv4 address.
+/// Each IPv4 loopback address becomes 127.0.0.1. A link-local IPv6 address keeps its zone. A name stays a name. `None`
+/// when the endpoint is not that of a single host and port. Also `None` when the endpoint has a zone, but its address
+/// is not a link-local IPv6 address.
 pub fn canonical(endpoint: &str) -> Option<String> {
     let parts = Endpoint::parse(endpoint)?;
     let port = parts.port.parse::<u16>().ok().filter(|&port| port > 0)?;
-    // An unpaired bracket stays in the address. The address is then invalid, because no name contains a bracket.
+    // An unpaired bracket stays in the address. This text is then neither an IP address nor a name, because neither
+    // contains a bracket. So the result is `None`.
     let (address, zone) = (parts.address(), parts.zone());
     match (address.parse::<IpAddr>(), zone) {
         (Ok(IpAddr::V6(address)), Some(zone)) => {

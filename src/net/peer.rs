@@ -6,8 +6,9 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 
-/// The address and port of the other end of a connection. If we made the connection, this is the address to which we
-/// connected, and a reconnect does not change it.
+/// The address of one end of a connection, usually of the other end: an IP address and a port, or the path of a Unix
+/// socket. If this node made the connection, the address of the other end is the one to which the node connected. A
+/// reconnect does not change it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(pub(super) Vec<u8>);
 
@@ -59,13 +60,13 @@ impl Peer {
 
     /// The peer of a connection. `None` when the descriptor is not a connection, or the connection has ended.
     pub(super) fn of(file: RawFd) -> Option<Peer> {
-        // SAFETY: the address is writable and as long as said.
+        // SAFETY: `address` is writable, and `len` contains its length.
         Peer::from_call(|address, len| unsafe { libc::getpeername(file, address, len) })
     }
 
     /// Our own end of a connection.
     pub(super) fn local(file: RawFd) -> Option<Peer> {
-        // SAFETY: the address is writable and as long as said.
+        // SAFETY: `address` is writable, and `len` contains its length.
         Peer::from_call(|address, len| unsafe { libc::getsockname(file, address, len) })
     }
 

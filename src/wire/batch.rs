@@ -51,7 +51,7 @@ pub const MAX_CONTENT_LEN_BYTES: usize = 1 << 30;
 /// octets. Of the 8 octets, a store uses 4.
 pub const FULL_LEN_BYTES: usize = 16 * 4096 - 16 - 8;
 
-/// The greatest length of an uncompressed batch with several records that a reader accepts.
+/// The greatest unpacked length of a batch with several records that a decoder accepts.
 pub const MAX_SHARED_LEN_BYTES: usize = 1 << 20;
 
 /// The longest area of a compressed batch, unpacked.
@@ -66,7 +66,7 @@ pub const OVERHEAD_BYTES: usize = HEADER_LEN + END_LEN;
 /// The length of an entry in the table of ends.
 const END_LEN: usize = 4;
 
-// Every length and every end fits into 4 octets, and into one `write` of Linux.
+// Every length and every end fits into 4 octets. One `write` of Linux can write the longest batch.
 const _: () = assert!(MAX_LEN_BYTES < 0x7fff_f000);
 
 /// A batch that was checked, and that is not compressed. `B` holds the octets, for example `&[u8]`, `Vec<u8>`, or a
@@ -84,8 +84,8 @@ pub struct Batch<B> {
 /// A record of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// When the record was created, in milliseconds since the Unix epoch: the record's own timestamp, or the timestamp
-    /// of the batch.
+    /// The record's own timestamp, or else the timestamp of the batch, in milliseconds since the Unix epoch. It is the
+    /// time at which the record was published, unless the application has set another time.
     pub timestamp_ms: Option<i64>,
     /// The key. An empty key differs from no key.
     pub key: Option<&'a [u8]>,

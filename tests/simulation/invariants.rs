@@ -9,8 +9,9 @@
 //! 3. A store's log of a partition is a contiguous prefix that starts at 0 ([`log_is_whole`]).
 //! 4. Once faults stop, everything converges ([`converged`]).
 //! 5. Memory is bounded ([`bounds`], [`gathered`], and the length of FETCH windows in [`sent`]).
-//! 6. A store logs a difference to another store only where records were forged, and logs it once. Each store logs the
-//!    forged records of the other stores (`World::diverge`, `World::forgeries_are_noticed`).
+//! 6. A store logs a difference to another store only where records were forged, and at most once for each connection
+//!    to that store. Each store logs the forged records of the other stores (`World::diverge`,
+//!    `World::forgeries_are_noticed`).
 
 use super::disk::{SimDisk, Tables, named};
 use super::faults::Plan;

@@ -57,8 +57,8 @@ pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
         let pointer: Result<[u8; size_of::<usize>()], _> = answer.as_ref().try_into();
         match pointer {
             Ok(pointer) if !is_signal(&answer) => return Ok(usize::from_ne_bytes(pointer) as *const u8),
-            // This is the ready signal, for which the owner has not waited. The last signal comes only after the
-            // actor's end.
+            // This is the actor's ready signal. It is still in the pipe if a Unix signal has interrupted
+            // `wait_until_ready`. It is not the actor's last signal, which comes only after the actor's end.
             Ok(_) if pipe.has_actor() => {}
             _ => break,
         }
@@ -72,8 +72,9 @@ pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
 /// The owner's end of a producer's pipe, ready for records.
 pub struct RecordPipe<'a> {
     pipe: &'a Pipe,
-    /// `None` when the producer has ended. Also `None` when a signal has interrupted its start, or for an actor of
-    /// another class. Records then travel through the pipe.
+    /// `None` when the producer has ended, when a Unix signal has interrupted the wait for its start, or when the actor
+    /// is of another class. Without a queue, records are sent through the pipe. If the producer has ended, sending
+    /// fails.
     queue: Option<Arc<SendQueue>>,
 }
 
@@ -150,7 +151,7 @@ impl<'a> RecordPipe<'a> {
     /// when `is_patient` returns false. If records travel through the pipe, the wait may exceed `timeout`.
     ///
     /// # Errors
-    /// When the producer has ended.
+    /// When the producer has ended, or there is no queue, see `RecordPipe::queue`.
     pub fn flush(
         &self,
         timeout: Option<Duration>,
@@ -162,7 +163,7 @@ impl<'a> RecordPipe<'a> {
     /// How many of the records that were sent are not acknowledged.
     ///
     /// # Errors
-    /// When the producer has ended.
+    /// When the producer has ended, or there is no queue, see `RecordPipe::queue`.
     pub fn unacked_count(&self) -> Result<u64, Ended> {
         self.queue()?.unacked_count()
     }
@@ -170,7 +171,7 @@ impl<'a> RecordPipe<'a> {
     /// The offset of the latest acknowledged record in the current partition, if any.
     ///
     /// # Errors
-    /// When the producer has ended.
+    /// When the producer has ended, or there is no queue, see `RecordPipe::queue`.
     pub fn acked_head(&self) -> Result<Option<u64>, Ended> {
         self.queue()?.acked_head()
     }

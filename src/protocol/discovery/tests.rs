@@ -17,7 +17,7 @@ fn beacon(discovery: &mut Discovery, sender: &[u8], endpoint: &str, now_ms: u64)
     events
 }
 
-/// Handles a beacon of a known endpoint. Returns true when it is reported as a new node there.
+/// Handles a beacon of a known endpoint. Returns true when discovery reports the sender as a new node at the endpoint.
 fn is_announced(discovery: &mut Discovery, sender: &[u8], endpoint: &str, now_ms: u64) -> bool {
     let mut events = Vec::new();
     discovery.handle_beacon(sender, endpoint, now_ms, &mut events);
@@ -275,8 +275,8 @@ fn peers_of_one_host_are_limited_and_others_evict_them() {
         assert_eq!(events, [Event::Disconnect(greedy(5 - i)), Event::Connect(modest(i))]);
         assert_eq!(discovery.poll_notice(), Some(Notice::PeerEvicted { host: "10.0.0.1".into(), limit: 6 }));
     }
-    // No peer is evicted for a new peer if the two hosts would then have equally many peers. The first peers of the
-    // greedy host are still there.
+    // Each host has one peer now. A further host gets no peer: after an eviction, it would have more peers than the
+    // host of the evicted peer. The first peer of the greedy host is still there.
     discovery.handle_answer(&modest(4));
     assert_eq!(beacon(&mut discovery, b"9", &modest(9), 32), []);
     assert_eq!(discovery.poll_notice(), Some(Notice::TooManyPeers { host: "10.0.0.109".into(), limit: 6 }));
