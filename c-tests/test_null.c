@@ -206,6 +206,9 @@ s_test_consumer (zconfig_t *config)
     CHECK (dafka_consumer_subscribe (NULL, "topic") == -1);
     CHECK (dafka_consumer_subscribe (NULL, NULL) == -1);
     CHECK (dafka_consumer_seek (NULL, "topic", "partition", 0) == -1);
+    CHECK (dafka_consumer_pause (NULL, "topic") == -1);
+    CHECK (dafka_consumer_resume (NULL, "topic") == -1);
+    CHECK (dafka_consumer_lag (NULL, "topic") == -1);
     CHECK (dafka_consumer_unsubscribe (NULL, "topic") == -1);
     CHECK (dafka_consumer_unsubscribe (NULL, NULL) == -1);
     CHECK (dafka_consumer_address (NULL) == NULL);
@@ -223,6 +226,9 @@ s_test_consumer (zconfig_t *config)
     CHECK (dafka_consumer_subscribe (consumer, NULL) == -1);
     CHECK (dafka_consumer_seek (consumer, NULL, "partition", 0) == -1);
     CHECK (dafka_consumer_seek (consumer, "topic", NULL, 0) == -1);
+    CHECK (dafka_consumer_pause (consumer, NULL) == -1);
+    CHECK (dafka_consumer_resume (consumer, NULL) == -1);
+    CHECK (dafka_consumer_lag (consumer, NULL) == -1);
     CHECK (dafka_consumer_unsubscribe (consumer, NULL) == -1);
     CHECK (zlist_size (dafka_consumer_subscription (consumer)) == 0);
     dafka_consumer_destroy (&consumer);

@@ -903,6 +903,56 @@ DAFKA_EXPORT int
     dafka_consumer_seek (dafka_consumer_t *self, const char *topic, const char *partition,
                          uint64_t sequence);
 
+//  Stops reading the records of a topic, until `dafka_consumer_resume`. After
+//  this call, `dafka_consumer_msg_recv` returns no record of the topic, and the
+//  consumer requests none. No record is lost: the consumer keeps those that
+//  wait for the application (at most 4 MiB), and later continues after them.
+//  Other topics are not affected. Use this function when records of one topic
+//  arrive faster than the application can process them, and records of other
+//  topics must not wait.
+//
+//  `topic` is the topic of records, as `dafka_consumer_msg_subject` returns it.
+//  It must be subscribed, or match a subscription. With `consumer/topic_match`
+//  = `prefix`, this function does not stop longer topics that begin with
+//  `topic`. Ending the subscription of a paused topic also ends the pause, and
+//  drops the kept records.
+//
+//  As `dafka_consumer_seek`, this function makes the consumer pass records
+//  through a queue.
+//
+//  Returns 0, also when the topic is paused already. Otherwise -1 with `errno`:
+//  EINVAL when an argument is NULL, or the topic is empty, too long or not
+//  subscribed; ENOTSUP when the application has passed a sink, or has read
+//  records from the record source itself; EPIPE when the consumer has ended.
+DAFKA_EXPORT int
+    dafka_consumer_pause (dafka_consumer_t *self, const char *topic);
+
+//  Continues to read the records of a topic after `dafka_consumer_pause`.
+//  First, `dafka_consumer_msg_recv` returns the records that were kept. Then
+//  the consumer requests the records that were published during the pause.
+//
+//  Returns 0, also when the topic is not paused. Otherwise -1 with `errno`, see
+//  `dafka_consumer_pause`.
+DAFKA_EXPORT int
+    dafka_consumer_resume (dafka_consumer_t *self, const char *topic);
+
+//  How many records of a topic exist, as far as the consumer knows, that the
+//  application has not received. The empty topic means all topics. 0 means that
+//  the application has received all known records. The consumer learns of a
+//  record when it arrives, or when a producer or a store names the last record
+//  of a partition. A producer does so every `producer/head_interval`. Stores
+//  are asked after a subscription (if `consumer/offset/reset` is `earliest`)
+//  and about every 10 s. So the number does not contain records that were
+//  published a moment ago, and records of partitions that the consumer does not
+//  know yet.
+//
+//  As `dafka_consumer_seek`, this function makes the consumer pass records
+//  through a queue.
+//
+//  Returns -1 with `errno` on failure, see `dafka_consumer_pause`.
+DAFKA_EXPORT int64_t
+    dafka_consumer_lag (dafka_consumer_t *self, const char *topic);
+
 //  The address of the consumer, by which peers identify it: 32 hexadecimal
 //  digits. The string is borrowed, and valid until the consumer is destroyed.
 //  NULL when `self` is NULL.

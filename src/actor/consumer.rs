@@ -10,7 +10,7 @@ use super::inbox::{Inbox, limit_count};
 use super::node::{Config, Node};
 use super::node_loop;
 use super::notices::Notices;
-use super::record_queue::{RecordList, RecordReader, RecordWriter, send_frames};
+use super::record_queue::{RecordList, RecordReader, RecordWriter, is_of, send_frames};
 use super::role::{Flow, Receives, Role};
 use super::{Error, MAX_UNSENT_REQUEST_COUNT, Result, Run, max_records_frame_len_bytes};
 use crate::net::{Awaited, Frame, Kind, Origin, Pipe, Socket, TERM, now_ms};
@@ -25,6 +25,11 @@ use zmq::{POLLIN, POLLOUT, PollEvents};
 
 /// The command that makes a partition continue at another record, see [`seek`].
 const SEEK: &[u8] = b"$SEEK";
+/// The commands that stop and continue the reading of a topic, see [`pause`] and [`resume`].
+const PAUSE: &[u8] = b"$PAUSE";
+const RESUME: &[u8] = b"$RESUME";
+/// The command that requests how many records of a topic are left, see [`lag`].
+const LAG: &[u8] = b"$LAG";
 
 /// While more messages wait, the actor collects this many records before it delivers them.
 const DELIVERY_COUNT: usize = 64;
@@ -152,6 +157,17 @@ impl Role for ConsumerRole<'_> {
                 let is_done = self.seek(common, argument.as_ref());
                 common.pipe.send_to_owner(&[&[u8::from(is_done)]])?;
             }
+            (PAUSE, Some(topic)) => {
+                let is_changed = self.pause(topic.as_ref());
+                common.pipe.send_to_owner(&[is_changed.map(u8::from).as_slice()])?;
+            }
+            (RESUME, Some(topic)) => {
+                let is_changed = self.consumer.resume(topic.as_ref(), common.clock.now_ms());
+                common.pipe.send_to_owner(&[is_changed.map(u8::from).as_slice()])?;
+            }
+            (LAG, Some(topic)) => {
+                common.pipe.send_to_owner(&[&self.lag(topic.as_ref()).to_be_bytes()])?;
+            }
             (command, _) => log::error!("Consumer: unknown command: {}", command.escape_ascii()),
         }
         Ok(Flow::Continue)
@@ -252,6 +268,9 @@ impl ConsumerRole<'_> {
         let Self { records, consumer, .. } = self;
         if consumer.topics().any(|known| known == topic) {
             records.retain(|name| consumer.remains(topic, name.topic));
+            if let Sink::Queue(writer) = &self.sink {
+                writer.retain_paused(|of| consumer.remains(topic, of));
+            }
         }
         if self.consumer.unsubscribe(topic) {
             // In reverse order: a node that subscribes to RECORD, but not to RECORDS, counts as a node of 0.1.0.
@@ -273,6 +292,24 @@ impl ConsumerRole<'_> {
             writer.drop_partition(name);
         }
         true
+    }
+
+    /// Stops reading a topic, see [`Consumer::pause`].
+    fn pause(&mut self, topic: &[u8]) -> Option<bool> {
+        let is_changed = self.consumer.pause(topic);
+        if let (Some(true), Sink::Queue(writer)) = (is_changed, &self.sink) {
+            writer.pause(topic, &mut self.records);
+        }
+        is_changed
+    }
+
+    /// How many records of a topic the application has not received, without those that its reader has taken.
+    fn lag(&self, topic: &[u8]) -> u64 {
+        let waiting = match &self.sink {
+            Sink::Queue(writer) => writer.waiting_count(topic),
+            _ => 0,
+        };
+        self.consumer.lag(topic) + self.records.count_of(|name| is_of(name, topic)) + waiting
     }
 
     /// Delivers records until none is left or the sink is full. `is_woken`: the reader of the queue may have made room.
@@ -319,22 +356,79 @@ pub fn seek(
     name: PartitionName,
     sequence: u64,
 ) -> Result<(), SeekError> {
-    if !reader.switch(source)? {
-        return Err(if pipe.has_ended() { SeekError::Ended(Ended) } else { SeekError::NotReader });
+    switch(pipe, source, reader)?;
+    match ask(pipe, SEEK, &encode_seek(name, sequence))?.as_ref() {
+        [1] => Ok(reader.drop_partition(source, name)?),
+        _ => Err(SeekError::NotSubscribed),
     }
-    let argument = encode_seek(name, sequence);
-    send_command(pipe, SEEK, |pipe| send_last(pipe, &mut Frame::copy(&argument)))?;
-    let mut answer = Frame::new();
-    if !pipe.wait_for_message() || !pipe.try_recv(&mut answer)? {
-        return Err(Ended.into());
-    }
-    if answer.as_ref() != [1] {
-        return Err(SeekError::NotSubscribed);
-    }
-    Ok(reader.drop_partition(source, name)?)
 }
 
-/// Why a consumer has not changed its position.
+/// Stops reading the records of a topic, without losing any. When this returns, the reader returns no record of the
+/// topic until [`resume`]. For the arguments, see [`seek`].
+///
+/// # Errors
+/// See [`SeekError`].
+pub fn pause(
+    pipe: &Pipe,
+    (source, reader): (&Socket, &mut RecordReader),
+    topic: &[u8],
+) -> Result<(), SeekError> {
+    switch(pipe, source, reader)?;
+    match ask(pipe, PAUSE, topic)?.as_ref() {
+        [] => Err(SeekError::NotSubscribed),
+        [1] => Ok(reader.pause(source, topic)?),
+        _ => Ok(()),
+    }
+}
+
+/// Continues to read the records of a topic after [`pause`].
+///
+/// # Errors
+/// See [`SeekError`].
+pub fn resume(pipe: &Pipe, reader: &mut RecordReader, topic: &[u8]) -> Result<(), SeekError> {
+    match ask(pipe, RESUME, topic)?.as_ref() {
+        [] => Err(SeekError::NotSubscribed),
+        [1] => Ok(reader.resume(topic)?),
+        _ => Ok(()),
+    }
+}
+
+/// How many records of a topic the consumer knows from its peers, and the application has not received. An empty topic
+/// means all topics. For the arguments, see [`seek`].
+///
+/// # Errors
+/// See [`SeekError`].
+pub fn lag(
+    pipe: &Pipe,
+    (source, reader): (&Socket, &mut RecordReader),
+    topic: &[u8],
+) -> Result<u64, SeekError> {
+    switch(pipe, source, reader)?;
+    let answer = ask(pipe, LAG, topic)?;
+    let count = answer.as_ref().try_into().map_err(|_| Ended)?;
+    Ok(u64::from_be_bytes(count) + reader.taken_count(topic))
+}
+
+/// Makes sure that the records come through the queue: there, their order and number can be changed.
+fn switch(pipe: &Pipe, source: &Socket, reader: &mut RecordReader) -> Result<(), SeekError> {
+    match reader.switch(source)? {
+        true => Ok(()),
+        false if pipe.has_ended() => Err(Ended.into()),
+        false => Err(SeekError::NotReader),
+    }
+}
+
+/// Sends a command, and waits for the answer.
+fn ask(pipe: &Pipe, command: &[u8], argument: &[u8]) -> Result<Frame, SeekError> {
+    send_command(pipe, command, |pipe| send_last(pipe, &mut Frame::copy(argument)))?;
+    let mut answer = Frame::new();
+    match pipe.wait_for_message() && pipe.try_recv(&mut answer)? {
+        true => Ok(answer),
+        false => Err(Ended.into()),
+    }
+}
+
+/// Why a consumer has not changed what it reads.
 #[derive(Debug, thiserror::Error)]
 pub enum SeekError {
     /// No subscribed topic matches the topic of the partition.

@@ -81,6 +81,8 @@ struct State {
     sent: u64,
     /// In queue mode, the records for the reader. In frame mode, records that the actor must send before all others.
     records: RecordList,
+    /// Records of paused topics.
+    paused: RecordList,
     /// Whether the token is in the pipe.
     has_token: bool,
     /// The actor waits until the reader takes the records of the queue.
@@ -148,6 +150,11 @@ pub(super) fn send_frames(sink: &Socket, name: PartitionName, content: &mut Fram
         && sink.try_send(content, false)?)
 }
 
+/// Whether a partition belongs to a topic. Each partition belongs to the empty topic.
+pub(super) fn is_of(name: PartitionName, topic: &[u8]) -> bool {
+    topic.is_empty() || *name.topic == *topic
+}
+
 struct RecordQueue {
     state: Mutex<State>,
     /// The most records in the queue.
@@ -208,6 +215,7 @@ pub fn record_queue(sink: Socket, max_count: usize) -> Result<(RecordWriter, Rec
         sink: Some(sink),
         sent: 0,
         records: RecordList::default(),
+        paused: RecordList::default(),
         has_token: false,
         is_actor_waiting: false,
     };
@@ -253,7 +261,30 @@ impl RecordWriter {
     /// Drops the records of a partition that the reader has not taken yet. To be called in queue mode. Afterwards, the
     /// pipe may contain the token although no record waits, see [`RecordReader::drop_partition`].
     pub(super) fn drop_partition(&self, name: PartitionName) {
-        self.queue.lock().records.retain(|of| of != name);
+        let mut state = self.queue.lock();
+        state.records.retain(|of| of != name);
+        state.paused.retain(|of| of != name);
+    }
+
+    /// Sets the records of a topic aside: those that the reader has not taken yet, followed by those of `records`. To be
+    /// called in queue mode, see [`RecordReader::pause`].
+    pub(super) fn pause(&self, topic: &[u8], records: &mut RecordList) {
+        let is_of = |name: PartitionName| name.topic == topic;
+        let mut state = self.queue.lock();
+        let waiting = state.records.split(is_of);
+        state.paused.append(waiting);
+        state.paused.append(records.split(is_of));
+    }
+
+    /// The number of records of a topic that the reader has not taken yet; of all topics if `topic` is empty.
+    pub(super) fn waiting_count(&self, topic: &[u8]) -> u64 {
+        let state = self.queue.lock();
+        [&state.records, &state.paused].iter().map(|list| list.count_of(|name| is_of(name, topic))).sum()
+    }
+
+    /// Keeps only those records that were set aside for whose topic `keeps` returns true.
+    pub(super) fn retain_paused(&self, keeps: impl Fn(&[u8]) -> bool) {
+        self.queue.lock().paused.retain(|name| keeps(name.topic));
     }
 }
 

@@ -199,18 +199,40 @@ impl dafka_consumer_t {
     fn seek(&self, name: PartitionName, sequence: u64) -> Outcome<()> {
         let pipe = self.pipe()?;
         let (source, mut reader) = self.records().map_err(|failure| failure.with_errno(libc::ENOTSUP))?;
-        consumer::seek(pipe, (&source, &mut reader), name, sequence).map_err(|error| {
-            let errno = match error {
-                SeekError::NotSubscribed => libc::EINVAL,
-                SeekError::NotReader => libc::ENOTSUP,
-                SeekError::Ended(_) | SeekError::Other(_) => libc::EPIPE,
-            };
-            Failure::from(error.to_string()).with_errno(errno)
-        })
+        Ok(consumer::seek(pipe, (&source, &mut reader), name, sequence)?)
+    }
+
+    fn pause(&self, topic: &[u8]) -> Outcome<()> {
+        let pipe = self.pipe()?;
+        let (source, mut reader) = self.records().map_err(|failure| failure.with_errno(libc::ENOTSUP))?;
+        Ok(consumer::pause(pipe, (&source, &mut reader), topic)?)
+    }
+
+    fn resume(&self, topic: &[u8]) -> Outcome<()> {
+        let pipe = self.pipe()?;
+        let (_, mut reader) = self.records().map_err(|failure| failure.with_errno(libc::ENOTSUP))?;
+        Ok(consumer::resume(pipe, &mut reader, topic)?)
+    }
+
+    fn lag(&self, topic: &[u8]) -> Outcome<u64> {
+        let pipe = self.pipe()?;
+        let (source, mut reader) = self.records().map_err(|failure| failure.with_errno(libc::ENOTSUP))?;
+        Ok(consumer::lag(pipe, (&source, &mut reader), topic)?)
     }
 
     fn command(&self, word: &[u8], topic: &[u8]) -> Outcome<()> {
         Ok(consumer::command(self.pipe()?, word, topic)?)
+    }
+}
+
+impl From<SeekError> for Failure {
+    fn from(error: SeekError) -> Failure {
+        let errno = match error {
+            SeekError::NotSubscribed => libc::EINVAL,
+            SeekError::NotReader => libc::ENOTSUP,
+            SeekError::Ended(_) | SeekError::Other(_) => libc::EPIPE,
+        };
+        Failure::from(error.to_string()).with_errno(errno)
     }
 }
 
@@ -221,6 +243,18 @@ impl dafka_consumer_t {
 unsafe fn consumer<'a>(self_: *mut dafka_consumer_t) -> Outcome<&'a mut dafka_consumer_t> {
     // SAFETY: the caller's promise.
     unsafe { self_.as_mut() }.ok_or("the consumer is NULL".into())
+}
+
+/// The topic of records: a topic that is not empty.
+///
+/// # Safety
+/// `text` is NULL or a string.
+unsafe fn record_topic<'a>(text: *const c_char) -> Outcome<&'a [u8]> {
+    // SAFETY: the caller's promise.
+    match unsafe { topic(text) }? {
+        b"" => Err("the topic is empty".into()),
+        topic => Ok(topic),
+    }
 }
 
 /// Makes a consumer without subscriptions. The caller owns it, and destroys it with `dafka_consumer_destroy`. `*args`
@@ -335,6 +369,73 @@ pub unsafe extern "C" fn dafka_consumer_seek(
         }
         consumer.seek(PartitionName { topic, producer }, sequence)?;
         Ok(0)
+    })
+}
+
+/// Stops reading the records of a topic, until `dafka_consumer_resume`. After this call, `dafka_consumer_msg_recv`
+/// returns no record of the topic, and the consumer requests none. No record is lost: the consumer keeps those that wait
+/// for the application (at most 4 MiB), and later continues after them. Other topics are not affected. Use this function
+/// when records of one topic arrive faster than the application can process them, and records of other topics must not
+/// wait.
+///
+/// `topic` is the topic of records, as `dafka_consumer_msg_subject` returns it. It must be subscribed, or match a
+/// subscription. With `consumer/topic_match` = `prefix`, this function does not stop longer topics that begin with
+/// `topic`. Ending the subscription of a paused topic also ends the pause, and drops the kept records.
+///
+/// As `dafka_consumer_seek`, this function makes the consumer pass records through a queue.
+///
+/// Returns 0, also when the topic is paused already. Otherwise -1 with `errno`: EINVAL when an argument is NULL, or the
+/// topic is empty, too long or not subscribed; ENOTSUP when the application has passed a sink, or has read records from
+/// the record source itself; EPIPE when the consumer has ended.
+///
+/// # Safety
+/// `self` is NULL or a live consumer; `topic` is NULL or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_pause(self_: *mut dafka_consumer_t, topic_: *const c_char) -> c_int {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_pause", -1, || unsafe {
+        let (consumer, topic) = (consumer(self_)?, record_topic(topic_)?);
+        consumer.pause(topic)?;
+        Ok(0)
+    })
+}
+
+/// Continues to read the records of a topic after `dafka_consumer_pause`. First, `dafka_consumer_msg_recv` returns the
+/// records that were kept. Then the consumer requests the records that were published during the pause.
+///
+/// Returns 0, also when the topic is not paused. Otherwise -1 with `errno`, see `dafka_consumer_pause`.
+///
+/// # Safety
+/// `self` is NULL or a live consumer; `topic` is NULL or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_resume(self_: *mut dafka_consumer_t, topic_: *const c_char) -> c_int {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_resume", -1, || unsafe {
+        let (consumer, topic) = (consumer(self_)?, record_topic(topic_)?);
+        consumer.resume(topic)?;
+        Ok(0)
+    })
+}
+
+/// How many records of a topic exist, as far as the consumer knows, that the application has not received. The empty
+/// topic means all topics. 0 means that the application has received all known records. The consumer learns of a record
+/// when it arrives, or when a producer or a store names the last record of a partition. A producer does so every
+/// `producer/head_interval`. Stores are asked after a subscription (if `consumer/offset/reset` is `earliest`) and about
+/// every 10 s. So the number does not contain records that were published a moment ago, and records of partitions that
+/// the consumer does not know yet.
+///
+/// As `dafka_consumer_seek`, this function makes the consumer pass records through a queue.
+///
+/// Returns -1 with `errno` on failure, see `dafka_consumer_pause`.
+///
+/// # Safety
+/// `self` is NULL or a live consumer; `topic` is NULL or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_lag(self_: *mut dafka_consumer_t, topic_: *const c_char) -> i64 {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_lag", -1, || unsafe {
+        let (consumer, topic) = (consumer(self_)?, topic(topic_)?);
+        Ok(i64::try_from(consumer.lag(topic)?).unwrap_or(i64::MAX))
     })
 }
 

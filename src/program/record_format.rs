@@ -130,7 +130,9 @@ impl RecordFormat {
                 (b'%', Some(&letter)) => {
                     let Some(field) = Field::of(letter) else {
                         let unknown = printable(&format[..2]);
-                        return Err(format!("{unknown} is none of %t %p %o %T %d %k %K %s %v %S %V %R %h %%"));
+                        return Err(format!(
+                            "{unknown} is none of %t %p %o %T %d %k %K %s %v %S %V %R %h %%"
+                        ));
                     };
                     if !text.is_empty() {
                         parts.push(Part::Text(std::mem::take(&mut text)));

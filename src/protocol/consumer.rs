@@ -38,6 +38,8 @@ pub struct Consumer<P> {
     topics: BTreeSet<Box<[u8]>>,
     /// Whether each topic also matches all topics that begin with it.
     is_prefix: bool,
+    /// Topics of records that are not read now.
+    paused: BTreeSet<Box<[u8]>>,
     ingest: Ingest<P>,
     /// The records that are held back until a store has acknowledged them. `None` if records are delivered at once.
     unacknowledged: Option<Unacknowledged<P>>,
@@ -55,8 +57,8 @@ pub struct Consumer<P> {
 const MAX_HELLOS_LEN_BYTES: usize = 1 << 20;
 const HELLOS_INTERVAL_MS: u64 = 1_000;
 
-/// After a seek, the heads are requested at most once in this time.
-const SEEK_INTERVAL_MS: u64 = 100;
+/// After seeks and pauses, the heads are requested at most once in this time.
+const SOON_INTERVAL_MS: u64 = 100;
 
 impl<P: Payload> Consumer<P> {
     /// Returns a consumer without topics.
@@ -68,6 +70,7 @@ impl<P: Payload> Consumer<P> {
             start,
             topics: BTreeSet::new(),
             is_prefix: false,
+            paused: BTreeSet::new(),
             ingest,
             unacknowledged: None,
             refresh_ms,
@@ -164,6 +167,9 @@ impl<P: Payload> Consumer<P> {
         }
         let ended = self.ingest.topics().filter(|topic| !self.is_subscribed(topic)).map(Box::from).collect();
         self.ingest.close_topics(&ended);
+        let mut paused = std::mem::take(&mut self.paused);
+        paused.retain(|topic| self.is_subscribed(topic));
+        self.paused = paused;
         if !self.topics().any(|topic| self.is_beginning(topic)) {
             self.ingest.remember_only(self.topics.iter().map(|topic| topic.as_ref()));
         }
@@ -185,8 +191,80 @@ impl<P: Payload> Consumer<P> {
             None => self.ingest.remember(name, next),
         }
         // Many seeks in a row cause few requests.
-        self.refresh_ms = self.refresh_ms.min(now_ms.max(self.asked_ms + SEEK_INTERVAL_MS));
+        self.refresh_soon(now_ms);
         true
+    }
+
+    /// Requests the heads of all topics soon.
+    fn refresh_soon(&mut self, now_ms: u64) {
+        self.refresh_ms = self.refresh_ms.min(now_ms.max(self.asked_ms + SOON_INTERVAL_MS));
+    }
+
+    /// Stops reading the records of a topic: they are neither delivered nor requested. The unprocessed deliveries of the
+    /// topic count as delivered. Returns whether this call has stopped the reading; `None` when no subscribed topic
+    /// matches the topic.
+    pub fn pause(&mut self, topic: &[u8]) -> Option<bool> {
+        if !self.is_subscribed(topic) {
+            return None;
+        }
+        if !self.paused.insert(topic.into()) {
+            return Some(false);
+        }
+        let partitions: Vec<Index> = self.ingest.partitions_of(topic).collect();
+        for partition in partitions {
+            // The records that are held back until a store has them are requested again later.
+            let next = self.ingest.next(partition) - self.kept_count(partition);
+            let end = next + self.lag_of(partition);
+            self.forget_kept(partition);
+            self.ingest.rewind(partition, next);
+            if end > next {
+                self.ingest.handle_mention_in_pause(partition, end - 1);
+            }
+        }
+        Some(true)
+    }
+
+    /// Continues to read the records of a topic that is paused. Requests the heads of all topics soon, because they show
+    /// what was published in the meantime. For the result, see [`Consumer::pause`].
+    pub fn resume(&mut self, topic: &[u8], now_ms: u64) -> Option<bool> {
+        if !self.is_subscribed(topic) {
+            return None;
+        }
+        let was_paused = self.paused.remove(topic);
+        if was_paused {
+            self.refresh_soon(now_ms);
+        }
+        Some(was_paused)
+    }
+
+    /// How many records of a topic the consumer knows from the messages of its peers, and has not delivered. An empty
+    /// topic means all topics.
+    pub fn lag(&self, topic: &[u8]) -> u64 {
+        self.ingest.partitions_of(topic).map(|partition| self.lag_of(partition)).sum()
+    }
+
+    fn lag_of(&self, partition: Index) -> u64 {
+        self.ingest.lag(partition) + self.kept_count(partition)
+    }
+
+    /// Handles a message while its topic is paused. Returns false for all other messages.
+    fn handle_in_pause(&mut self, message: &Message, content: Option<&P>) -> bool {
+        let position = match message {
+            Message::Record(position)
+            | Message::Records(position)
+            | Message::DirectRecord(position)
+            | Message::DirectRecords(position)
+            | Message::Head(position)
+            | Message::DirectHead { position, .. } => *position,
+            Message::Ack { topic, subject, sequence, .. } => Position::new(b"", topic, subject, *sequence),
+            _ => return false,
+        };
+        let is_paused = self.paused.contains(position.subject);
+        if is_paused && let Some(partition) = self.ingest.find(&position) {
+            let last = content.map_or(position.sequence, |run| last_of(position.sequence, run));
+            self.ingest.handle_mention_in_pause(partition, last);
+        }
+        is_paused
     }
 
     /// Whether the next records of a partition are requested from a single store.
@@ -205,6 +283,9 @@ impl<P: Payload> Consumer<P> {
         out: &mut Outbox<P>,
         deliveries: &mut impl Extend<Delivery<P>>,
     ) {
+        if !self.paused.is_empty() && self.handle_in_pause(message, content.as_ref()) {
+            return;
+        }
         match (message, content) {
             (
                 Message::Record(position)

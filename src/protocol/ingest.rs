@@ -224,6 +224,26 @@ impl<P: Payload> Ingest<P> {
         self.prove(index);
     }
 
+    /// A peer has mentioned a record of a partition whose topic is paused. The record is not requested.
+    pub fn handle_mention_in_pause(&mut self, index: Index, offset: u64) {
+        if offset <= MAX_OFFSET {
+            let end = &mut self.table[index].mentioned_end;
+            *end = (offset + 1).max(*end);
+        }
+    }
+
+    /// The open partitions of a topic; of all topics if `topic` is empty.
+    pub fn partitions_of(&self, topic: &[u8]) -> impl Iterator<Item = Index> {
+        let is_of = move |name: PartitionName| topic.is_empty() || *name.topic == *topic;
+        self.table.iter().filter(move |(_, partition)| is_of(partition.name())).map(|(index, _)| index)
+    }
+
+    /// How many records of a partition are known from messages of peers, and have not arrived in order.
+    pub fn lag(&self, index: Index) -> u64 {
+        let Partition { sequencer, mentioned_end, .. } = &self.table[index];
+        sequencer.end().max(*mentioned_end) - sequencer.next()
+    }
+
     /// Stores the position of a partition that is not open. It is forgotten only when very many other positions are
     /// stored after it.
     pub fn remember(&mut self, name: PartitionName, next: u64) {

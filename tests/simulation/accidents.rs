@@ -67,6 +67,13 @@ impl Plan {
                 self.at(random, Action::Seek { consumer, partition, to });
             }
         }
+        if random.chance(300) {
+            for _ in 0..random.between(1, 8) {
+                let (consumer, topic, lasts) =
+                    (random.next(), random.pick(&TOPICS), random.below(20_000) * MS);
+                self.at(random, Action::Pause { consumer, topic, lasts });
+            }
+        }
     }
 
     fn count(&self, is_it: impl Fn(&Action) -> bool) -> u64 {

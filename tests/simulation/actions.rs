@@ -137,6 +137,14 @@ impl World {
                     self.wake(id, now);
                 }
             }
+            Action::Pause { consumer, topic, lasts } => {
+                if let Some(node) = self.living(&self.consumers, consumer)
+                    && let Role::Consumer(consumer) = &mut self.nodes[node].role
+                    && consumer.pause(topic)
+                {
+                    self.push((now + lasts).min(calm_at), Event::ResumeTopic { node, topic });
+                }
+            }
             Action::Stall { consumer, room, lasts } => {
                 if let Some(id) = self.living(&self.consumers, consumer)
                     && let Role::Consumer(node) = &mut self.nodes[id].role

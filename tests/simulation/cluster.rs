@@ -114,6 +114,8 @@ impl World {
             consumer,
             deliveries,
             oracle,
+            paused: BTreeSet::new(),
+            aside: Vec::new(),
             room: None,
             stands_since_ms: None,
             stood_still_ms: 0,

@@ -36,6 +36,8 @@ pub(crate) enum Action {
     Resubscribe { consumer: u64, topic: &'static [u8], after: Time },
     // Continues at an earlier record of a partition, or at the same one.
     Seek { consumer: u64, partition: u64, to: u64 },
+    // Stops reading a topic for a while.
+    Pause { consumer: u64, topic: &'static [u8], lasts: Time },
     Stall { consumer: u64, room: usize, lasts: Time },
     Cut { cuts: Vec<Cut>, breaks: bool, lasts: Time },
     Weather { weather: Weather, lasts: Time },

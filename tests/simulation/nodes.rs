@@ -11,7 +11,7 @@ use dafka::actor::beacon::Peers;
 use dafka::actor::store::intake::{Intake, Job};
 use dafka::net::reconnect::Action;
 use dafka::partition_name::PartitionName;
-use dafka::protocol::consumer::{Consumer, Delivery};
+use dafka::protocol::consumer::{Consumer, Delivery, Start};
 use dafka::protocol::ingest::Statistics;
 use dafka::protocol::notice::Notice;
 use dafka::protocol::producer::Producer;
@@ -136,6 +136,9 @@ pub(crate) struct ConsumerNode {
     pub(crate) consumer: Consumer<Run>,
     pub(crate) deliveries: VecDeque<Delivery<Run>>,
     pub(crate) oracle: Oracle,
+    /// The topics that the application has paused, and their records that had waited for it.
+    pub(crate) paused: BTreeSet<Vec<u8>>,
+    pub(crate) aside: Vec<(Name, u64, Run)>,
     /// How many records fit into the sink while the application does not read. `None` while it reads.
     pub(crate) room: Option<usize>,
     /// While the application does not read, the clock of the consumer stands still, as the clock of the actor does.
@@ -397,6 +400,9 @@ impl ConsumerNode {
                 None => {}
             }
             let PartitionName { topic, producer } = self.consumer.partition(delivery.partition);
+            if self.paused.contains(topic) {
+                return Err(format!("a record of {} was delivered during a pause", topic.escape_ascii()));
+            }
             for (record, offset) in delivery.content.records().iter().zip(delivery.offset..) {
                 self.oracle.deliver(model, topic, producer, offset, record)?;
             }
@@ -409,6 +415,8 @@ impl ConsumerNode {
     pub(crate) fn unsubscribe(&mut self, topic: &[u8]) -> bool {
         let ConsumerNode { deliveries, consumer, .. } = self;
         deliveries.retain(|delivery| consumer.partition(delivery.partition).topic != topic);
+        self.aside.retain(|(name, ..)| name.0 != topic);
+        self.paused.remove(topic);
         self.oracle.unsubscribe(topic);
         self.consumer.unsubscribe(topic)
     }
@@ -417,15 +425,52 @@ impl ConsumerNode {
     /// actor does, drops waiting records of the partition. False when the application has read none.
     pub(crate) fn seek(&mut self, partition: u64, to: u64, now_ms: u64) -> bool {
         let now_ms = self.read_at(now_ms);
-        let ConsumerNode { deliveries, consumer, oracle, .. } = self;
+        let ConsumerNode { deliveries, consumer, oracle, aside, .. } = self;
         let Some(name) = oracle.next.keys().nth(partition as usize % oracle.next.len().max(1)).cloned()
         else {
             return false;
         };
         let to = to % (oracle.next[&name] + 1);
         deliveries.retain(|delivery| consumer.partition(delivery.partition) != named(&name));
+        aside.retain(|(of, ..)| *of != name);
         oracle.seek(&name, to);
         consumer.seek(named(&name), to, now_ms)
+    }
+
+    /// The application pauses a topic. As the actor does, sets waiting records of the topic aside. False when it cannot
+    /// be paused.
+    pub(crate) fn pause(&mut self, topic: &[u8]) -> bool {
+        // Under `latest`, a partition that begins during the pause need not be read from its start.
+        let is_paused = self.oracle.start == Start::Earliest && self.consumer.pause(topic) == Some(true);
+        if is_paused {
+            self.paused.insert(topic.to_vec());
+            for Delivery { partition, offset, content } in std::mem::take(&mut self.deliveries) {
+                let PartitionName { topic: of, producer } = self.consumer.partition(partition);
+                match of == topic {
+                    true => self.aside.push(((of.to_vec(), producer.to_vec()), offset, content)),
+                    false => self.deliveries.push_back(Delivery { partition, offset, content }),
+                }
+            }
+        }
+        is_paused
+    }
+
+    /// The application continues to read a topic. First it receives the records that were set aside.
+    pub(crate) fn resume(&mut self, topic: &[u8], model: &Model, now_ms: u64) -> Result<(), String> {
+        let now_ms = self.read_at(now_ms);
+        if self.paused.remove(topic) {
+            self.consumer.resume(topic, now_ms);
+            for (name, offset, run) in std::mem::take(&mut self.aside) {
+                if name.0 != topic {
+                    self.aside.push((name, offset, run));
+                    continue;
+                }
+                for (record, offset) in run.records().iter().zip(offset..) {
+                    self.oracle.deliver(model, &name.0, &name.1, offset, record)?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

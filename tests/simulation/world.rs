@@ -79,6 +79,7 @@ enum Event {
     StartConsumer { start: Start, topics: Vec<Vec<u8>> },
     Subscribed { node: NodeId, topic: &'static [u8] },
     Resume(NodeId),
+    ResumeTopic { node: NodeId, topic: &'static [u8] },
     Clear { weather: bool, cuts: usize },
     DiskIsGood(usize),
     Check,
@@ -300,6 +301,13 @@ impl World {
             Event::Resume(node) => {
                 if let Role::Consumer(consumer) = &mut self.nodes[node].role {
                     consumer.room = None;
+                    self.wake(node, self.now);
+                }
+            }
+            Event::ResumeTopic { node, topic } => {
+                if let Node { role: Role::Consumer(consumer), clock, .. } = &mut self.nodes[node] {
+                    let resumed = consumer.resume(topic, &self.model, clock.now_ms(self.now));
+                    resumed.map_err(|text| (1, text))?;
                     self.wake(node, self.now);
                 }
             }

@@ -139,13 +139,38 @@ impl RecordList {
 
     /// Keeps only the records of the partitions for which `keeps` returns true.
     pub(in crate::actor) fn retain(&mut self, keeps: impl Fn(PartitionName) -> bool) {
-        let mut all = std::mem::take(self);
+        self.split(|name| !keeps(name));
+    }
+
+    /// Removes the records of the partitions for which `goes` returns true, and returns them.
+    pub(in crate::actor) fn split(&mut self, goes: impl Fn(PartitionName) -> bool) -> RecordList {
+        let (mut all, mut gone) = (std::mem::take(self), RecordList::default());
         while let Some(Delivered { offset, run }) = all.pop_run() {
-            if let Some(name) = &all.removed
-                && keeps(name.as_name())
-            {
-                self.push(name, offset, run);
+            if let Some(name) = &all.removed {
+                let list = if goes(name.as_name()) { &mut gone } else { &mut *self };
+                list.push(name, offset, run);
             }
         }
+        gone
+    }
+
+    /// Moves all records of another list to the end of this one.
+    pub(in crate::actor) fn append(&mut self, mut other: RecordList) {
+        while !other.is_empty() {
+            other.move_front_to(self, |run| run);
+        }
+    }
+
+    /// The number of records of the partitions for which `counts` returns true.
+    pub(in crate::actor) fn count_of(&self, counts: impl Fn(PartitionName) -> bool) -> u64 {
+        let mut name = self.removed.as_ref();
+        let mut count = 0;
+        for entry in &self.entries {
+            name = entry.name.as_ref().or(name);
+            if name.is_some_and(|name| counts(name.as_name())) {
+                count += entry.run.record_count();
+            }
+        }
+        count
     }
 }

@@ -1,6 +1,6 @@
 //! The application's end of the queue.
 
-use super::{Delivered, Mode, RecordList, RecordQueue, Result, SWITCH_COUNT};
+use super::{Delivered, Mode, RecordList, RecordQueue, Result, SWITCH_COUNT, is_of};
 use crate::net::{Frame, Socket};
 use crate::partition_name::{PartitionName, SharedPartitionName};
 use std::sync::Arc;
@@ -106,6 +106,40 @@ impl RecordReader {
             state.remove_token(source)?;
         }
         Ok(())
+    }
+
+    /// Sets the records of a topic aside that were taken from the queue. To be called in queue mode, after the actor has
+    /// set its own records of the topic aside.
+    ///
+    /// # Errors
+    /// Errors of libzmq.
+    pub fn pause(&mut self, source: &Socket, topic: &[u8]) -> Result {
+        let mut paused = self.taken.split(|name| name.topic == topic);
+        let mut state = self.queue.lock();
+        paused.append(std::mem::take(&mut state.paused));
+        state.paused = paused;
+        if self.taken.is_empty() && state.records.is_empty() {
+            state.remove_token(source)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the records of a topic that were set aside before all others. To be called in queue mode.
+    ///
+    /// # Errors
+    /// Errors of libzmq.
+    pub fn resume(&mut self, topic: &[u8]) -> Result {
+        let mut state = self.queue.lock();
+        let mut records = state.paused.split(|name| name.topic == topic);
+        records.append(std::mem::take(&mut self.taken));
+        self.taken = records;
+        state.send_token(!self.taken.is_empty())
+    }
+
+    /// The number of records of a topic that were taken from the queue, and that the application has not received; of
+    /// all topics if `topic` is empty.
+    pub fn taken_count(&self, topic: &[u8]) -> u64 {
+        self.taken.count_of(|name| is_of(name, topic))
     }
 
     /// Takes the next record without waiting, in any mode. Sets `name` to the record's partition.

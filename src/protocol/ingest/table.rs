@@ -46,6 +46,8 @@ pub struct Partition<P> {
     pub(super) name: SharedPartitionName,
     pub(super) sequencer: Sequencer<P>,
     pub(super) beginning: Beginning,
+    /// One after the highest offset that a peer has mentioned while the topic was paused.
+    pub(super) mentioned_end: u64,
     /// Whether a record has arrived in order.
     pub(super) is_proven: bool,
     pub(super) opened_ms: u64,
@@ -207,6 +209,7 @@ impl<P: Payload> Table<P> {
             name: SharedPartitionName::new(name),
             sequencer,
             beginning: Beginning::default(),
+            mentioned_end: 0,
             is_proven: false,
             opened_ms: now_ms,
             stays_ms: 0,

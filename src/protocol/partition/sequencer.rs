@@ -49,6 +49,11 @@ impl<P: Payload> Sequencer<P> {
         self.next
     }
 
+    /// One after the highest offset that a peer has mentioned. At least [`Sequencer::next`].
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
     /// The memory of the early records.
     pub fn early_len_bytes(&self) -> usize {
         self.early.len_bytes()
