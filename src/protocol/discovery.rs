@@ -6,11 +6,11 @@
 //!   a new endpoint evicts the endpoint that has been pending longest.
 //! - The number of peers of one host is limited.
 //! - The number of all peers is limited. At the limit, a new peer evicts the newest peer of the host that has the most
-//!   peers, unless an endpoint that has been pending for long enough can be evicted. The new peer is refused if its own
-//!   host would then have more peers than that host. So the peers that a host added first stay.
+//!   peers, unless an endpoint that has been pending for long enough can be evicted. If the host of the new peer would
+//!   then have more peers than the other host, the new peer is refused instead. So the oldest peers of each host stay.
 //!
 //! A name of 32 hexadecimal digits is a node's address. It identifies one peer, whatever its endpoint is. Several nodes
-//! may share a name of any other form. So a name of this kind identifies a peer only together with the port of the
+//! may share a name of another form. So a name of another form identifies a peer only together with the port of the
 //! endpoint. The host of the endpoint does not count, because two towers may announce one peer at different hosts. A
 //! peer with an empty name is identified by its endpoint.
 
@@ -39,8 +39,8 @@ pub enum Event {
 /// The default limit of known peers.
 pub const MAX_PEERS: usize = 10_000;
 /// A pending endpoint cannot be evicted before it has been pending for this time, so that its peer has time to respond.
-/// With the default limit of 1,000 pending endpoints, a beacon therefore reports at most 2,000 new endpoints per second
-/// to its node.
+/// So with the default limit of 1,000 pending endpoints, a node connects to at most 2,000 new endpoints per second
+/// whose peers do not respond.
 const PENDING_STAY_MS: u64 = 500;
 /// How many names may announce the same endpoint. A node that restarts may get a new name and its old port.
 const MAX_NAMES: usize = 8;
@@ -101,7 +101,7 @@ type Key = (Box<[u8]>, Box<str>);
 fn key(name: &[u8], endpoint: &str) -> Key {
     let place = match name {
         [] => endpoint,
-        // If two nodes have the same address, that is a mistake. Connections to both would mix their records.
+        // Nodes with the same address count as one peer: connections to both would mix their records.
         address if is_address(address) => "",
         _ => port(endpoint),
     };
@@ -120,7 +120,6 @@ fn has_host_name(endpoint: &str) -> bool {
     !is_ipv4 && !host.starts_with('[')
 }
 
-/// The port of an endpoint.
 fn port(endpoint: &str) -> &str {
     wire::Endpoint::parse(endpoint).map_or(endpoint, |parts| parts.port)
 }
@@ -154,7 +153,6 @@ pub fn may_exchange(own: Option<Traffic>, other: Option<Traffic>) -> bool {
     }
 }
 
-/// The host of an endpoint.
 fn host_of_endpoint(endpoint: &str) -> String {
     wire::Endpoint::parse(endpoint).map_or(endpoint, |parts| parts.host).to_owned()
 }
@@ -278,8 +276,8 @@ impl Discovery {
     /// Whether this node may exchange messages with the sender of a beacon. `traffic` is the traffic that the beacon
     /// names. It is `None` if the sender or the tower is of 0.1.0. When this returns false, the caller must call
     /// [`Discovery::handle_tower_heard`] instead of [`Discovery::handle_beacon`]. If the sender is already a peer, it
-    /// stays until it times out, and is not removed at once. The reason is that a tower of 0.1.0 forwards beacons without
-    /// the traffic: beside such a tower and a newer one, the peer would be removed and added again and again.
+    /// stays until it times out, and is not removed at once. The reason is that a tower of 0.1.0 forwards beacons
+    /// without the traffic: beside such a tower and a newer one, the peer would be removed and added again and again.
     pub fn may_exchange_with(&self, traffic: Option<Traffic>) -> bool {
         may_exchange(self.traffic, traffic)
     }
@@ -402,8 +400,8 @@ impl Discovery {
         true
     }
 
-    /// Evicts the newest peer of the host that has the most peers. If `host` would then have more peers than that host,
-    /// evicts none, and returns false.
+    /// Evicts the newest peer of the host that has the most peers. Evicts none, and returns false, if `host` would then
+    /// have more peers than the largest host, or if the limit of all peers is not reached.
     fn evict_from_largest_host(&mut self, host: &str, events: &mut Vec<Event>) -> bool {
         let Some((most, largest)) = self.by_count.last().cloned() else { return false };
         if self.peers.len() < self.max_peers || most <= self.count_of(host) + 1 {
@@ -417,7 +415,6 @@ impl Discovery {
         true
     }
 
-    /// Returns the number of peers of a host.
     fn count_of(&self, host: &str) -> usize {
         self.hosts.get(host).map_or(0, BTreeSet::len)
     }

@@ -19,7 +19,7 @@ pub mod renewals;
 /// peers that connect within this time.
 const NEW_PEER_MS: u64 = 20;
 
-/// A node that always has unread messages begins a new round of ACKs at this interval.
+/// If a producer always has unread messages, it begins a new round of ACKs this long after the end of the last round.
 const MAX_READING_MS: u64 = 1_000;
 
 /// Every store accepts records of this length, whatever its limit is.
@@ -31,11 +31,12 @@ const MAX_DOUBTFUL_LEN_BYTES: u64 = 64 << 20;
 /// The limit of ACKs that wait until all subscriptions are read.
 const MAX_EARLY_ACKS: usize = 64;
 
-/// At a new address, this many messages, or batches and records of this length, are published again in one turn.
+/// After a change of address, the producer publishes its kept records again. One turn publishes them until it has
+/// reached this number of messages, or this number of bytes.
 const MAX_AGAIN_COUNT: u64 = 1_000;
 const MAX_AGAIN_LEN_BYTES: usize = 4 << 20;
 
-/// The length of the records in one response to FETCH. At least one record or batch is sent.
+/// A slice of a response to FETCH ends when its records have reached this length.
 const MAX_ANSWER_LEN_BYTES: usize = 1 << 20;
 
 /// The memory that a record occupies besides its content.
@@ -105,7 +106,7 @@ pub struct Producer<P> {
     /// while `is_doubtful`. The first run may also have records before `first_kept`.
     kept: VecDeque<KeptRun<P>>,
     first_kept: u64,
-    /// Records before this offset are acknowledged, and no ACK of them may be for a twin's record.
+    /// Records before this offset are acknowledged, and their ACKs cannot be for a twin's records.
     proven: u64,
     /// Records before this offset are acknowledged.
     acknowledged: u64,
@@ -227,7 +228,8 @@ impl<P: Payload> Producer<P> {
         Producer { is_read: false, ..self }
     }
 
-    /// Limits the FETCHes that wait. Further ones are dropped, and the requesters retry.
+    /// Limits the FETCHes that wait. At the limit, the new FETCH or a waiting one is dropped, and its requester
+    /// retries.
     pub fn with_max_fetches(self, max_fetches: usize) -> Self {
         Producer { answers: Answers::new(max_fetches), ..self }
     }
@@ -357,8 +359,8 @@ impl<P: Payload> Producer<P> {
     ///
     /// A node of this library that subscribes to HEADs gets a HEAD soon, so that it can fetch missing records before
     /// the next HEAD is due. A consumer of libdafka 0.1.0 must not get this HEAD: it would treat the record in its
-    /// first HEAD as a new record. The producer distinguishes them by the subscription: only that of this library ends
-    /// with a NUL after the topic.
+    /// first HEAD as a new record. The producer distinguishes the two by the subscription: only a node of this library
+    /// adds a NUL after the topic.
     pub fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64) {
         if !self.topic.starts_with(subscription.topic) {
             return;
@@ -381,8 +383,8 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Sends `count` records in response to a FETCH, or fewer. A requester that takes batches gets whole ones, so the
-    /// first and the last one may have further records. The requester must be able to receive them now.
+    /// Sends at most `count` records in response to the next FETCH whose requester can receive them now. A requester
+    /// that takes batches gets whole batches, so the first and the last batch may have further records.
     pub fn poll_answers(
         &mut self,
         requesters: &mut impl Requesters,
@@ -452,10 +454,10 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Publishes records that wait for it, as many as one turn may publish. Sends a HEAD when it is due.
+    /// Publishes waiting records, as many as one turn may publish. Sends a HEAD when it is due.
     pub fn handle_timeout(&mut self, now_ms: u64, out: &mut Outbox<P>) {
         if self.has_unpublished() {
-            // Stores may have fetched and acknowledged records before they were published.
+            // Stores may have fetched and acknowledged some of these records already.
             self.unpublished = self.first_kept.max(self.unpublished);
             let begin = self.kept.partition_point(|kept| kept.end() <= self.unpublished);
             self.publish_kept(begin, out);
@@ -554,7 +556,8 @@ impl<P: Payload> Producer<P> {
         self.next - self.first_kept + self.dropped_unproven
     }
 
-    /// How many of them the producer has dropped: it can no longer find out whether a store has them.
+    /// How many of the [unproven](Producer::unproven) records the producer has dropped. It can no longer find out
+    /// whether a store has them.
     pub fn dropped_unproven(&self) -> u64 {
         self.dropped_unproven
     }

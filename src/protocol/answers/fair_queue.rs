@@ -37,7 +37,8 @@ struct Requester<T> {
 }
 
 /// Returns the key of a request, for a [`FairQueue`] in which each connection counts as one requester. Requests over
-/// one connection can contain different names of requesters. So the key contains this name, of at most 255 bytes, too.
+/// one connection can contain different names of requesters. So the key also contains the name in the request. `name`
+/// has at most 255 bytes.
 pub fn request_key(name: &[u8], key: &[u8]) -> Vec<u8> {
     [&[name.len() as u8], name, key].concat()
 }
@@ -86,7 +87,8 @@ impl<T> FairQueue<T> {
         self.requesters.get_mut(requester)?.requests.get_mut(key)
     }
 
-    /// Adds a request behind the requester's others. The key must be new. Returns false when there is no room.
+    /// Adds a request behind the other requests of its requester. The key must be new. Returns false when there is no
+    /// room.
     pub fn push(&mut self, requester: &[u8], key: &[u8], request: T) -> bool {
         if self.len >= self.limit && !self.make_room_for(requester) {
             return false;

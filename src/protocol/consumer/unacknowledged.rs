@@ -1,7 +1,7 @@
 //! Holds records back from the application until a store has acknowledged them (`consumer/isolation = acknowledged`).
 //!
 //! A record that no store has is lost when its producer ends. Without this buffer, an application could receive a
-//! record that is then lost, so that no later reader gets it.
+//! record that is then lost and that no other consumer can get later.
 //!
 //! One buffer holds the records of all partitions. When a run does not fit into it, the buffer refuses this run and all
 //! further records of the same partition. At an ACK for the partition, the buffer accepts the partition again, if it
@@ -106,8 +106,9 @@ impl<P: Payload> Unacknowledged<P> {
         self.partitions.get(&index)?.refused
     }
 
-    /// Handles an ACK for all records up to and including `offset`. Calls `release` with the held-back records among
-    /// them: for each run, with the offset of its first record.
+    /// Handles an ACK for all records up to and including `offset`. Calls `release` once for each run, or part of a
+    /// run, that is no longer held back. The arguments of `release` are the offset of the first record, and the
+    /// records.
     pub fn acknowledged(&mut self, index: Index, offset: u64, now_ms: u64, mut release: impl FnMut(u64, P)) {
         let held = self.partitions.entry(index).or_default();
         held.end = held.end.max(offset.saturating_add(1));

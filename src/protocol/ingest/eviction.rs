@@ -5,8 +5,8 @@
 //!
 //! - the peer that mentioned the partition when it was opened;
 //! - the peer that delivered the first in-order record after that;
-//! - a peer that mentions the partition while a FETCH for it waits because its peer has no room, see
-//!   [`Ingest::handle_mention`](super::Ingest::handle_mention).
+//! - a peer that mentions the partition while a FETCH for the partition waits, because the peer that the partition is
+//!   charged to has no room for another FETCH, see [`Ingest::handle_mention`](super::Ingest::handle_mention).
 //!
 //! Exception: the charge does not move to a peer that has too many partitions.
 //!

@@ -37,7 +37,6 @@ pub(super) struct FetchQuota {
 }
 
 impl FetchQuota {
-    /// Returns a quota without FETCHes.
     pub(super) fn new(limit_len_bytes: u64) -> Self {
         FetchQuota { limit_len_bytes, len_bytes: 0, shares: Shares::default(), windows: BTreeSet::new() }
     }

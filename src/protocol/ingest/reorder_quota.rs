@@ -34,12 +34,10 @@ pub(super) struct ReorderQuota {
 }
 
 impl ReorderQuota {
-    /// Returns a quota without early records.
     pub(super) fn new(limit_bytes: usize) -> Self {
         ReorderQuota { limit_bytes, len_bytes: 0, order: BTreeSet::new(), dropped_count: 0 }
     }
 
-    /// The memory of the reorder buffers.
     pub(super) fn len_bytes(&self) -> usize {
         self.len_bytes
     }

@@ -65,8 +65,9 @@ impl<P: Payload> ReorderBuffer<P> {
         Some(new_count)
     }
 
-    /// Drops buffered runs, the last one first, until they had `missing_bytes` together. Only runs that begin at `end`
-    /// or later may be dropped. If all of these runs have fewer bytes, drops nothing, and returns `None`.
+    /// Drops buffered runs, the last one first, until the dropped runs together had at least `missing_bytes`. Only runs
+    /// that begin at `end` or later may be dropped. If all of these runs have fewer bytes, drops nothing, and returns
+    /// `None`.
     fn make_room(&mut self, end: u64, mut missing_bytes: usize) -> Option<()> {
         let mut dropped = None;
         let mut later = self.runs.range(end..).rev();
@@ -140,7 +141,6 @@ impl<P: Payload> ReorderBuffer<P> {
         if end > known_end { end } else { gap_end }
     }
 
-    /// Removes the run that begins at `first`.
     fn remove(&mut self, first: u64) -> Option<P> {
         let run = self.runs.remove(&first)?;
         self.record_count -= run.record_count();

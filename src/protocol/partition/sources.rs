@@ -206,8 +206,8 @@ mod tests {
         choice.store.map_or("all".into(), |store| String::from_utf8_lossy(&store).into_owned())
     }
 
-    /// Requests windows of 8 MiB. Each store responds with its speed in MiB/s. Returns the stores, and how long it
-    /// took.
+    /// Requests windows of 8 MiB. Each store responds with its speed in MiB/s. Returns the stores, and how long all
+    /// responses took together.
     fn replay(sources: &mut Sources, count: usize, speed: impl Fn(&str) -> u64) -> (Vec<String>, u64) {
         let (mut now_ms, mut stores) = (0, Vec::new());
         for _ in 0..count {

@@ -1,4 +1,4 @@
-//! Decides when to log that no store acknowledges a producer's records.
+//! Decides when to log that too few stores acknowledge a producer's records.
 
 /// A stall is reported when the same record has been the oldest unacknowledged one for this time.
 pub const STALL_MS: u64 = 30_000;

@@ -48,9 +48,9 @@ impl Connection {
     fn change(&mut self, len: u16, id: u8, is_subscribed: bool) {
         let taken = self.0.get(&len).copied();
         let changed = match (id == id::RECORDS, is_subscribed, taken) {
-            // If RECORD came before this RECORDS, it follows again. The reason is that libzmq sends all subscriptions
-            // again when it reconnects, and may first send some that it had not sent before the end of the previous
-            // connection.
+            // Even if RECORD came before this RECORDS, another RECORD follows. The reason is that libzmq sends all
+            // subscriptions again when it reconnects, and may first send some that it had not sent before the end of
+            // the previous connection.
             (true, true, _) => Some(Taken::Batches),
             (false, true, Some(Taken::Batches)) => Some(Taken::Both),
             // This may be the first subscription of a newer connection, see the comment of the module.
@@ -127,9 +127,10 @@ impl<C: Copy + Eq + Hash> BatchSubscribers<C> {
         (is_of_records && matches).then(|| u16::try_from(len).ok()).flatten()
     }
 
-    /// Drops connections that have ended. To be called in each turn, after subscriptions were read. If some connections
-    /// may have ended, the call asks `is_open` for all connections, but at most once a second. If `is_open` still
-    /// returns true for a connection that is about to end, a later call drops it.
+    /// Drops connections that have ended. To be called in each turn, after subscriptions were read. If subscriptions
+    /// have ended with their connection, or a connection needs single records, the call asks `is_open` for all
+    /// connections, but at most once a second. If `is_open` still returns true for a connection that is about to end, a
+    /// later call drops it.
     pub fn handle_ended(&mut self, now_ms: u64, mut is_open: impl FnMut(C) -> bool) {
         let is_due = now_ms >= self.searched_ms.saturating_add(SEARCH_INTERVAL_MS);
         if is_due && (self.has_ended || self.singles_count > 0) {

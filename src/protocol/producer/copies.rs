@@ -2,17 +2,17 @@
 //!
 //! An ACK does not prove that the store still has the record. A store that lost its database returns under another
 //! name, so the same disk could count twice. ACKs are therefore counted in rounds. When a round begins, the producer
-//! notes which records each store has acknowledged so far. A store counts in the round once it has sent another ACK. An
-//! ACK for fewer records reduces the noted ones. So each store that counts in a round had the noted records when the
-//! round began.
+//! notes which records each store has acknowledged so far. A store counts in the round once it has sent another ACK. If
+//! the other ACK is for fewer records, the producer notes only these for the store. So each store that counts in a
+//! round had the noted records when the round began.
 //!
 //! A store whose database is restored from a copy keeps its name. It has lost records that it had acknowledged, and may
 //! have received them again since. A restore requires a restart of the store, which ends its connections. So the ACKs
 //! of a store are counted from zero for each new connection.
 //!
-//! A store counts only while its node is a peer of the producer's node. Stores of libdafka 0.1.0 do not repeat ACKs,
-//! so the records of such a store count again as soon as its node is back at the same endpoint. An ACK of such a
-//! store is ignored when its node is no longer a peer: no later event would end its effect.
+//! A store counts only while its node is a peer of the producer's node. Stores of libdafka 0.1.0 do not repeat ACKs, so
+//! the records of such a store count again as soon as its node is back at the same endpoint. An ACK of such a store
+//! does not count while its node is no longer a peer: no later event would end the effect of the ACK.
 //!
 //! A peer may invent names. When there are too many, names of peers that are gone are dropped first. If all peers are
 //! there, the host with most names is selected, and of this host the connection with most names. A name that arrived
@@ -78,7 +78,8 @@ impl Copies {
         }
     }
 
-    /// `is_peer` returns whether a connection leads to a peer. Without it, all connections do.
+    /// `is_peer` returns whether a connection leads to a peer. Without this call, every connection counts as one that
+    /// does.
     pub fn with_peers(self, is_peer: IsPeer) -> Self {
         Copies { is_peer, ..self }
     }
@@ -140,7 +141,7 @@ impl Copies {
 
     /// Makes room for a new name. Drops a name of a peer that is gone, if there is one. Otherwise drops a name of the
     /// peer that [`RankedShares::greediest_for`] selects, or else of the new name's own peer or host. Among several
-    /// names, drops the one with the fewest records, which matters least.
+    /// names, drops the name whose ACK is for the fewest records, because it matters least.
     fn make_room_for(&mut self, from: &[u8]) {
         let least_of = |is_one: &dyn Fn(&Store) -> bool| {
             let of = (0..self.stores.len()).filter(|&i| is_one(&self.stores[i]));
@@ -187,8 +188,8 @@ impl Copies {
         for store in &mut self.stores {
             store.end_then = store.end;
         }
-        // A present store that has not acknowledged in the last round stays: its ACK may still come. But it may also be
-        // the earlier connection of a restarted store.
+        // A present store that has not acknowledged in the last round stays: its ACK may still come. But its entry may
+        // also be for the earlier connection of a restarted store.
         let end = self.shared_end(self.stores.iter().filter(|store| store.counts())).unwrap_or(0);
         for store in &mut self.stores {
             store.is_confirmed = !store.can_confirm();
@@ -256,7 +257,7 @@ mod tests {
         assert_eq!([acknowledged(&mut copies, b"a", 15), acknowledged(&mut copies, b"b", 19)], [0, 15]);
     }
 
-    /// A round is over as soon as two of them have acknowledged.
+    /// A round is over as soon as two of the stores have acknowledged.
     #[test]
     fn stores_whose_acks_arrive_one_by_one_all_count() {
         for stores in 2..10_u8 {

@@ -58,8 +58,8 @@ const MAX_FOUND: usize = 64;
 /// The longest name of a store that is compared. Our stores' names have 32 bytes.
 const MAX_STORE_NAME_LEN: usize = 64;
 
-/// The records of this store. Reading is slow and must not block, so the caller starts it and later polls for the
-/// result.
+/// The records of this store. Reading is slow and must not block, so the comparison starts a reading, and later polls
+/// for its result.
 pub trait Held {
     /// One after the last record of a partition; 0 when there is none, or when that cannot be read.
     fn next(&self, name: PartitionName) -> u64;
@@ -167,7 +167,7 @@ impl Comparison {
         }
     }
 
-    /// Handles a DIRECT-HEAD of another store: it holds the record at this position, and those before it.
+    /// Handles a DIRECT-HEAD of another store: the store holds the record at this position, and those before it.
     pub fn handle_head(&mut self, position: &Position, store: &[u8], from: &Sender, now_ms: u64) {
         if self.has_ended
             || store.is_empty()
@@ -275,7 +275,8 @@ impl Comparison {
         is_answer
     }
 
-    /// Handles one record of a DIRECT-RECORD. Returns true when it answers a FETCH of this comparison.
+    /// Handles one record of [`Comparison::handle_run`]. Returns true when the record answers a FETCH of this
+    /// comparison.
     fn handle_record(
         &mut self,
         position: &Position,

@@ -72,7 +72,7 @@ impl Walk {
         !self.is_gathering && self.sample.is_none() && !self.batch.is_empty()
     }
 
-    /// When the walk has something to do, apart from waiting for other walks.
+    /// When the walk must continue. It may then have to wait for other walks.
     pub(super) fn due_ms(&self) -> Option<u64> {
         match &self.sample {
             Some(sample) => Some(sample.deadline_ms),
