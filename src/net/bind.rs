@@ -58,7 +58,7 @@ impl Socket {
             // For the path `*`, libzmq makes a new directory.
             Some(path) if !path.starts_with(b"*") => self.bind_path(endpoint, path)?,
             _ => match (self.bind(endpoint), str::from_utf8(endpoint)) {
-                // When it binds, libzmq looks up names of interfaces only, not of hosts.
+                // In a bind, libzmq looks up the names of interfaces, but not of hosts.
                 (Err(zmq::Error::ENODEV), Ok(text)) => self.bind_name(text)?,
                 (result, _) => result?,
             },

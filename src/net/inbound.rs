@@ -4,8 +4,8 @@
 //! retries to accept without a pause, and the process can open no more files. So each process has one thread that scans
 //! the sockets of the process about once a second. The thread ends connections
 //!
-//! - that are idle: nothing useful was received over them for [`IDLE_MS`](limits::IDLE_MS) (at a publisher: no
-//!   subscription; at a tower: no beacon). Time in which the node does not read does not count;
+//! - that are idle: nothing useful was received over them in their first [`IDLE_MS`](limits::IDLE_MS) (at a publisher:
+//!   no subscription; at a tower: no beacon). Time in which the node does not read does not count;
 //! - that exceed the limit of their listening socket per host, or the limit in total. If the limit in total is
 //!   exceeded, connections of the host with the most connections end. The silent connections of a host, over which
 //!   nothing useful has come yet, end first, and then its newest connections. So established peers stay;
@@ -128,7 +128,8 @@ struct Registry {
     guard: Option<Guard>,
 }
 
-/// The listeners of this process. A forked child has its own: it has none of its parent's threads.
+/// The listeners of this process. A forked child begins without listeners, because the threads of its parent do not run
+/// in it.
 fn registry() -> MutexGuard<'static, Registry> {
     static REGISTRY: PerProcess<Registry> =
         PerProcess::new([const { Mutex::new(Registry { listeners: Vec::new(), guard: None }) }; GENERATIONS]);

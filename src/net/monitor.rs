@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zmq::{POLLIN, PollItem, SocketEvent};
 
-/// The reading end of a monitor. Any thread may use it, one at a time.
+/// The reading end of a monitor. Any thread may use it, but only one thread at a time.
 ///
 /// Call [`Socket::stop_monitor`] for the monitored socket before this is dropped. Otherwise libzmq's I/O thread waits
 /// for ever to report the next event, and all sockets of the process stop.

@@ -10,8 +10,8 @@ use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
-/// How many connections to host names are remembered. The oldest are forgotten, because sockets are often closed
-/// without being disconnected.
+/// How many connections to host names are remembered. At the limit, the oldest one is forgotten. Sockets are often
+/// closed without being disconnected, so some of these connections no longer exist.
 const MAX_CONNECTIONS: usize = if cfg!(test) { 10 } else { 10_000 };
 
 struct Names {

@@ -90,8 +90,9 @@ impl Socket {
         self.use_small_receive_buffer()
     }
 
-    /// Call this before a socket binds to which a thousand peers may connect at once. By default, the kernel keeps at most
-    /// 100 connections that libzmq has not accepted yet. It drops further ones, and their peers retry after 1 s and 3 s.
+    /// Call this before the bind of a socket to which a thousand peers may connect at once. By default, the kernel
+    /// keeps at most 100 connections that libzmq has not accepted yet. It drops further ones, and their peers retry
+    /// after 1 s and 3 s.
     pub fn use_long_accept_queue(&self) -> zmq::Result<()> {
         self.set_int(ZMQ_BACKLOG, ACCEPT_QUEUE_COUNT)
     }
@@ -104,10 +105,10 @@ impl Socket {
         self.set_int(ZMQ_XPUB_VERBOSER, 1)
     }
 
-    /// Slows down libzmq's I/O thread, so that it does not receive subscriptions faster than the node reads them from the
-    /// socket. By default, the kernel buffers megabytes for each connection, and the I/O thread processes 170 MB of
-    /// subscriptions a second. With a small buffer, it processes 40 MB a second, about as many as the node reads. Sending
-    /// is not affected.
+    /// Slows down libzmq's I/O thread, so that it does not receive subscriptions faster than the node reads them from
+    /// the socket. By default, the kernel buffers megabytes for each connection, and the I/O thread processes 170 MB of
+    /// subscriptions a second. With a small buffer, it processes 40 MB a second, about as many as the node reads.
+    /// Sending is not affected.
     pub fn use_small_receive_buffer(&self) -> zmq::Result<()> {
         self.zmq().set_rcvbuf(RECEIVE_BUFFER_BYTES)
     }

@@ -60,7 +60,7 @@ pub fn connect_pair(first: &Socket, second: &Socket) -> zmq::Result<()> {
     second.connect(&endpoint)
 }
 
-/// How far the actor at the other end of a pipe is.
+/// The stage of the actor at the other end of a pipe.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// The actor has not begun, because a Unix signal has interrupted zactor_new. Or the actor is just ending.
@@ -267,7 +267,7 @@ impl Socket {
 
     /// Waits until the actor at the other end is ready, and removes its ready signal from the pipe. (When a Unix signal
     /// interrupts zactor_new, it returns early and leaves the ready signal in the pipe.) False when the actor has
-    /// ended. If CZMQ handles SIGINT and SIGTERM, these signals end the wait.
+    /// ended, or has not begun within 10 s. If CZMQ handles SIGINT and SIGTERM, these signals end the wait.
     ///
     /// Several threads may call this at once, if the actor's thread has begun.
     pub fn wait_until_ready(&self) -> bool {
@@ -300,7 +300,7 @@ impl Socket {
         self.stage() == Stage::Ended
     }
 
-    /// How far the actor at the other end is. If its ready signal is in the pipe, removes the signal.
+    /// Returns the stage of the actor at the other end. If its ready signal is in the pipe, removes the signal.
     fn stage(&self) -> Stage {
         if self.with_actor(|actor| actor.is_signal_read.load(Ordering::Acquire)) == Some(true) {
             return Stage::Ready;
@@ -348,12 +348,13 @@ impl Socket {
         /// A socket, the process that uses it, and the actor.
         type Actor = (usize, u32, Arc<ActorState>);
         thread_local! {
-            /// The pipes of this thread's latest calls, each in a slot that its address selects. A program may use many
-            /// producers in turn. In a forked child, they may be pipes that the parent's thread has used.
+            /// The pipes of this thread's latest calls. The memory address of a pipe's socket selects its slot. There
+            /// are many slots, because a program may use many producers in turn. In a forked child, the slots may have
+            /// pipes that the parent's thread has used.
             static RECENT: RefCell<[Option<Actor>; 256]> = const { RefCell::new([const { None }; 256]) };
         }
         let (own, process) = (self.id(), generation());
-        // The golden ratio spreads addresses that differ by multiples of a socket's size.
+        // The golden ratio spreads memory addresses that differ by multiples of a socket's size.
         let slot = (own as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56;
         RECENT.with_borrow_mut(|recent| {
             let last = &mut recent[slot as usize];

@@ -102,8 +102,8 @@ impl<'a> Awaited<'a> {
         }
     }
 
-    /// Whether the event is known to have happened already. Does not ask libzmq if the socket's descriptor will report
-    /// the next input.
+    /// Whether the event is known to have happened already. If the socket's descriptor will report the next input, this
+    /// does not ask libzmq.
     fn is_ready(self) -> zmq::Result<bool> {
         match self {
             Awaited::Socket(socket, events) if events == POLLIN && !socket.may_have_input() => Ok(false),
@@ -125,9 +125,9 @@ impl<'a> Awaited<'a> {
 /// one more for each socket that was used since it was last read completely. ([`poll`] makes two for each socket, and
 /// each read that finds nothing makes one.)
 ///
-/// It has three steps. [`Wait::begin`] and [`Wait::end`] use the sockets. [`Wait::wait`] uses only their descriptors, so
-/// other threads may use the sockets meanwhile, one at a time. When such a thread has made libzmq notice input, it must
-/// wake the actor.
+/// It has three steps. [`Wait::begin`] and [`Wait::end`] use the sockets. [`Wait::wait`] uses only their descriptors,
+/// so other threads may use the sockets meanwhile, one at a time. When such a thread has made libzmq notice input, it
+/// must wake the actor.
 ///
 /// The kernel looks at the items in their order, and looks at all of them. So if it finds the first item ready, it also
 /// finds what has arrived at the second item before the first one became ready.
@@ -172,7 +172,6 @@ impl<const N: usize> Wait<N> {
         self
     }
 
-    /// Waits for the descriptors.
     fn poll(&mut self, exit: RawFd) {
         let item = |&fd: &RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         let mut all: Vec<libc::pollfd> = self.files.iter().chain([&exit]).map(item).collect();

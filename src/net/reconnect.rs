@@ -78,9 +78,9 @@ impl ConnectionEvent {
 pub enum Action {
     /// Connect to an endpoint.
     Connect(String),
-    /// Disconnect from it.
+    /// Disconnect from an endpoint.
     Disconnect(String),
-    /// Disconnect from it, because libzmq has dropped the connection and will not retry.
+    /// Disconnect from an endpoint, because libzmq has dropped the connection and will not retry.
     GivenUp {
         /// The endpoint of the connection.
         endpoint: String,
@@ -155,9 +155,10 @@ struct Connection {
 enum State {
     /// libzmq has the connection, or tries to connect.
     Open,
-    /// Its key in `Reconnect::ended`.
+    /// The connection has ended at this time. Its entry in `Reconnect::ended` has the same time.
     Ended(u64),
-    /// Its key in `Reconnect::waiting`.
+    /// The connection was given up, and is made again at this time. Its entry in `Reconnect::waiting` has the same
+    /// time.
     Waiting(u64),
 }
 

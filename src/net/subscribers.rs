@@ -192,7 +192,7 @@ mod tests {
         // no longer count.
         assert!(!subscribers.count(FILE, b"\0x", |_| None));
         assert_eq!(subscribers.len_bytes, 0);
-        // The new connection is found when it has the most.
+        // The new connection is returned when its subscriptions cost the most.
         subscribers.count(OTHER, b"\x01x", |file| peer(file, "second"));
         let is_much = (0..20).any(|i| subscribe(&mut subscribers, i, "second"));
         assert!(is_much);
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(subscribers.len_bytes, 200);
     }
 
-    /// A hostile peer unsubscribes from what it has not subscribed to. An honest one subscribes to a topic and
+    /// A hostile peer unsubscribes from topics that it has not subscribed to. An honest one subscribes to a topic and
     /// unsubscribes again and again.
     #[test]
     fn only_existing_subscriptions_count() {

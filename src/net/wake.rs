@@ -33,7 +33,7 @@ impl Wake {
 
     /// Clears the event. Returns whether it was set. Look for work after this, not before.
     pub fn clear(&self) -> bool {
-        // The flag falls before the event is cleared. If another thread sets both in between, the flag stays, and the
+        // The flag is cleared before the event. If another thread sets both in between, the flag stays set, and the
         // next call finds the event cleared already. In the opposite order, an event could stay set without the flag.
         let may_be_set = self.may_be_set.swap(false, Ordering::AcqRel);
         if may_be_set {
@@ -68,7 +68,7 @@ mod tests {
             (0..count).for_each(|_| wake.set());
             assert!(is_readable() && wake.clear() && !is_readable() && !wake.clear());
         }
-        // Another thread sets the event after the flag has fallen, and before the event is read.
+        // Another thread sets the event after the flag was cleared, and before the event is read.
         wake.set();
         assert!(wake.clear());
         wake.may_be_set.store(true, Ordering::Release);

@@ -1,4 +1,4 @@
-//! What each socket holds, and which of its connections are ended when that is too much.
+//! How many bytes each socket holds, and which of its connections are ended when it holds too many.
 
 use super::SMALL_BYTES;
 use super::connection::{Connection, Id, per};
@@ -20,8 +20,9 @@ pub(super) struct Held {
     live_bytes: u64,
     /// What ended connections hold, whether libzmq has closed them or not.
     ended_bytes: u64,
-    /// The live connection with the most [`Connection::unknown_bytes`], and their number. These bytes arrived after the
-    /// node last read something, so they may be one long frame. `None` if the socket takes no long frames.
+    /// The live connection with the most [`Connection::unknown_bytes`], and the number of these bytes. These bytes
+    /// arrived after the node last read something, so they may be one long frame. `None` if the socket takes no long
+    /// frames.
     longest: Option<(Id, u64)>,
 }
 

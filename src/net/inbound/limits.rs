@@ -9,7 +9,7 @@ use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::RawFd;
 
-/// A connection is idle when nothing useful was received over it for this time.
+/// A connection is idle when it has this age, and nothing useful was ever received over it.
 pub(super) const IDLE_MS: u64 = 10_000;
 /// Normally, something useful is received over a new connection within this time.
 const NEW_MS: u64 = 1_000;
@@ -88,7 +88,7 @@ impl Display for Host {
 /// Why connections are ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Reason {
-    /// Nothing useful was received for [`IDLE_MS`].
+    /// They are idle, see [`IDLE_MS`].
     Idle,
     /// Their host has too many connections.
     Host,
@@ -179,7 +179,7 @@ fn by_host<'a>(connections: impl Iterator<Item = (&'a Id, &'a Connection)>) -> H
 fn from_largest_hosts(hosts: HashMap<Host, Vec<Id>>, count: usize) -> HashMap<Host, Vec<Id>> {
     let mut taken: HashMap<Host, Vec<Id>> = HashMap::new();
     // If each host keeps at most `share` connections, `surplus(share)` connections are taken. Search for the largest
-    // share for which these are enough.
+    // share for which these are at least `count`.
     let surplus = |share: usize| hosts.values().map(|ids| ids.len().saturating_sub(share)).sum::<usize>();
     let most = hosts.values().map(Vec::len).max().unwrap_or(0);
     let (mut low, mut high) = (0, most);
