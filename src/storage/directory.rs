@@ -112,7 +112,8 @@ fn is_ours(name: &OsStr) -> bool {
         || name.as_bytes().starts_with(b".")
 }
 
-/// Creates the directory and its missing parents. When this function has returned, they survive a power loss.
+/// Creates the directory and its missing parents. When this function has returned, the created directories survive a
+/// power loss.
 fn create(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
     let missing: Vec<&Path> =
         dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
@@ -155,7 +156,6 @@ fn sync(dir: &Path) -> Result<(), OpenError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("synchronize the directory", dir))
 }
 
-/// Whether the file exists.
 pub(super) fn exists(file: &Path) -> Result<bool, OpenError> {
     file.try_exists().map_err(failed("access the file", file))
 }

@@ -180,7 +180,7 @@ pub enum AppendError {
     Gone {
         /// The path of the file.
         path: PathBuf,
-        /// How the log noticed that.
+        /// How the log has detected that the file is gone.
         reason: &'static str,
     },
     /// The operating system failed to write, for example because the disk is full. A later append may

@@ -70,8 +70,8 @@ pub fn list<S: Snapshot>(txn: &S, topic: Option<&[u8]>) -> Result<Vec<Partition>
 
 /// Visits the partitions of one topic. If `topic` is `None`, visits the partitions of all topics. Calls `each` with the
 /// name and the last offset of each partition that has records. A call visits at most `count` partitions. It continues
-/// after the position at which an earlier call stopped, possibly in an earlier snapshot. Returns the position at which
-/// this call stopped, or `None` when there are no further partitions.
+/// after the position `after`, at which an earlier call stopped. The earlier call may have used an earlier snapshot.
+/// Returns the position at which this call stopped, or `None` when there are no further partitions.
 ///
 /// # Errors
 /// The errors of the engine.

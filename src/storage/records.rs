@@ -10,8 +10,8 @@ pub enum Records<'a> {
     /// One record without key and headers: its content, and its timestamp in milliseconds since the Unix epoch. The log
     /// packs such records into batches.
     One(&'a [u8], Option<i64>),
-    /// A batch, and the indexes of the records to append. The log writes a whole batch as it is. If the indexes leave
-    /// out records, the log builds a new batch of the other records.
+    /// A batch, and the indexes of the records to append. The log merges short batches. It writes a long batch as it is
+    /// if the indexes contain all records. Otherwise it builds a new batch of the records with these indexes.
     Of(Batch<&'a [u8]>, Range<usize>),
     /// All records of a compressed batch. The log keeps the batch as it is, and does not unpack it.
     Compressed(CompressedBatch<&'a [u8]>),

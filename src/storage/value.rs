@@ -13,7 +13,7 @@ pub(super) const CHECK_LEN: usize = 4;
 /// The position of the octet that distinguishes chunks from batches: 0 in a chunk, the batch format in a batch.
 const FORMAT_AT: usize = 4;
 
-// With the check, and the 16 octets that LMDB puts in front, a batch of this length fits into 16 pages.
+// With the check, and the 16 octets that LMDB puts in front, a batch of FULL_LEN_BYTES fits into 16 pages.
 const _: () = assert!(16 + FULL_LEN_BYTES + CHECK_LEN <= 16 * 4096);
 
 /// Writes the check at the end of a value, after the batch.
@@ -39,7 +39,8 @@ pub(super) enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Checks a whole stored value, except the compressed area of a batch. The error is the reason why the value is invalid.
+    /// Checks a whole stored value, except the compressed area of a batch. The error is the reason why the value is
+    /// invalid.
     pub(super) fn read(octets: &'a [u8], key: &[u8; RECORD_KEY_LEN]) -> Result<Value<'a>, &'static str> {
         if octets.get(FORMAT_AT) == Some(&0) {
             return Chunk::read(octets, key).map(Value::Chunk);

@@ -10,9 +10,9 @@ use super::keys::{PartitionId, PartitionValue, RECORD_KEY_LEN, record_key};
 use super::value::{CHECK_LEN, Value, write_check};
 use crate::wire::batch::{AnyBatch, Batch, CompressedBatch, FULL_LEN_BYTES, Merge, Packing, SHORT_LEN_BYTES};
 
-/// The last value of a partition is replaced by a longer one up to this length. With the check, and the 16 octets that
-/// LMDB puts in front, such a batch fills one page of 4096 octets. An append writes at least one page per partition
-/// anyway.
+/// An append may replace the last value of a partition by a longer batch of at most this length. With the check, and
+/// the 16 octets that LMDB puts in front, a batch of this length fills one page of 4096 octets. An append writes at
+/// least one page per partition anyway.
 pub(super) const TAIL_LEN_BYTES: usize = 4096 - 16 - CHECK_LEN;
 
 /// The most partitions whose last values are remembered.
@@ -69,11 +69,11 @@ pub(super) struct Values<'a, 'txn, U> {
     pub(super) next: u64,
     /// Short batches that were added and not yet written.
     merge: Merge<Cow<'a, [u8]>>,
-    /// The offset of their first record.
+    /// The offset of the first record in `merge`.
     first: u64,
-    /// The first batch in `merge` is the last value in the database.
+    /// The first batch in `merge` is already in the database, as the last value of the partition.
     has_stored: bool,
-    /// The offset of the last written value if the next append may replace it.
+    /// The offset of the first record in the last written value, if the next append may replace this value.
     pub(super) tail: Option<u64>,
 }
 

@@ -1,10 +1,11 @@
-//! Lists the partitions of a log, also while a store uses it. It changes nothing, and does not register as a reader.
+//! Lists the partitions of a log, also while a store uses the log. The listing changes nothing, and does not register
+//! as a reader.
 //!
-//! It reads the file without LMDB, for three reasons. A process that reads through LMDB needs write access to LMDB's
-//! table of readers. If that process is killed, old pages are not reused until its entry in this table is cleared. Two
-//! processes in different PID namespaces may get the same entry. But when the listing has no entry, the store may
-//! overwrite pages while the listing reads them. So the listing reads few pages at a time, and reads them again if the
-//! store may have overwritten them.
+//! The listing reads the file without LMDB, for three reasons. A process that reads through LMDB needs write access to
+//! LMDB's table of readers. If that process is killed, old pages are not reused until its entry in this table is
+//! cleared. Two processes in different PID namespaces may get the same entry. But when the listing has no entry, the
+//! store may overwrite pages while the listing reads them. So the listing reads few pages at a time, and reads them
+//! again if the store may have overwritten them.
 
 use std::fs;
 use std::path::Path;
@@ -106,9 +107,9 @@ fn consistent<R>(pages: &Pages, read: impl Fn(&Header) -> Result<R, PageError>) 
         let after = pages.header()?;
         tries += 1;
         // Only the third transaction after a transaction, or a later one, can overwrite the pages of that transaction.
-        // The third one begins when the second one is committed. So if at most one transaction was committed during the
-        // read, the read is consistent. Two headers with the same transaction number can differ, because LMDB uses the
-        // number of a failed transaction again.
+        // The third one begins only after the second one is committed. So if at most one transaction was committed
+        // during the read, the read is consistent. Two headers with the same transaction number can differ, because
+        // LMDB uses the number of a failed transaction again.
         let is_same = after == before || after.transaction() == before.transaction().wrapping_add(1);
         if is_same || tries == MAX_TRIES {
             return result;

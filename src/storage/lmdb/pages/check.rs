@@ -21,7 +21,6 @@ pub(super) enum Range<'a> {
 /// Called for each entry of each visited leaf.
 pub(super) type Each<'a> = dyn FnMut(&Entry<'_>) -> Result<(), PageError> + 'a;
 
-/// A check of one tree.
 pub(super) struct TreeCheck<'a, 'b> {
     pages: &'a Pages,
     kind: Kind,
