@@ -154,7 +154,7 @@ impl<'a> Headers<'a> {
         HeadersIter { rest: self.octets }
     }
 
-    /// The header at a position, which becomes the position of the next header. The first header is at 0.
+    /// Returns the header at a position, and changes `position` to that of the next header. The first header is at 0.
     pub fn next(&self, position: &mut usize) -> Option<(&'a [u8], &'a [u8])> {
         let mut headers = HeadersIter { rest: self.octets.get(*position..)? };
         let header = headers.next()?;

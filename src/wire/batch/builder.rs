@@ -6,8 +6,8 @@ use std::mem;
 
 /// Appends records to a batch.
 ///
-/// The first record decides whether the records of the batch have attribute blocks. They have them if the first record
-/// was added with [`push_with`](Self::push_with), and not if it was added with [`push`](Self::push).
+/// The first record decides whether the records of the batch have attribute blocks. They have attribute blocks if the
+/// first record was added with [`push_with`](Self::push_with), and none if it was added with [`push`](Self::push).
 ///
 /// An application appends records under a lock. The producer's actor takes the builder out, and finishes the batch
 /// without the lock, because the checksum takes time.

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::fmt;
 use zstd_safe::{CCtx, DCtx};
 
-/// The level with which Zstandard compresses, its default.
+/// The default level of Zstandard.
 const ZSTD_LEVEL: i32 = 3;
 
 /// A [`Compressor`] keeps a buffer of up to this length for the next batch.
@@ -134,8 +134,8 @@ impl<B: AsRef<[u8]>> CompressedBatch<B> {
         self.unpack_area(buffer).map(drop)
     }
 
-    /// Unpacks the area to its place in a batch. `buffer` then has the length of the batch, and no header. Returns where
-    /// the table of ends begins.
+    /// Unpacks the area to its place in a batch. `buffer` then has the length of the batch, and no header. Returns
+    /// where the table of ends begins.
     fn unpack_area(&self, buffer: &mut Vec<u8>) -> Result<usize, BatchError> {
         let len = self.unpacked_len_bytes();
         if buffer.capacity() < len {
@@ -211,8 +211,8 @@ impl Compressor {
     }
 }
 
-/// Unpacks a block into `area`. Returns the length of the result, or `None` when the block is invalid or the result does
-/// not fit.
+/// Unpacks a block into `area`. Returns the length of the result, or `None` when the block is invalid or the result
+/// does not fit.
 ///
 /// The result itself is the window from which a block repeats octets. So no frame makes Zstandard allocate memory for a
 /// window.

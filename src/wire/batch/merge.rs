@@ -5,14 +5,15 @@ use super::header::HEADER_LEN;
 use super::{Batch, END_LEN, FULL_LEN_BYTES, build};
 use std::ops::Range;
 
-/// Merging a shorter batch with its neighbours saves more than it costs. Without it, each batch needs a message, or an
-/// entry of a database, where it wastes half of a page on average.
+/// To merge a batch that is shorter than this with its neighbours saves more than it costs. Otherwise the batch needs
+/// its own message, or its own entry in a database. An entry wastes half a page on average.
 pub const SHORT_LEN_BYTES: usize = FULL_LEN_BYTES / 4;
 
 /// Records of consecutive batches, to be merged into one batch.
 ///
-/// The merged batch has the timestamp of the first batch. The records of a batch with another timestamp get that as
-/// their own timestamp. So each record keeps its timestamp, key and headers.
+/// The merged batch has the timestamp of the first batch. If another batch has a different timestamp, those of its
+/// records that have no timestamp of their own get the timestamp of their batch. So each record keeps its timestamp,
+/// key and headers.
 #[derive(Debug)]
 pub struct Merge<B> {
     /// The batches, and the indexes of their wanted records.
@@ -40,7 +41,7 @@ impl Plan {
     fn add<B: AsRef<[u8]>>(&mut self, batch: &Batch<B>, records: &Range<usize>) {
         let other_ms = batch.timestamp_ms.filter(|_| batch.timestamp_ms != self.timestamp_ms);
         if (batch.has_attributes || other_ms.is_some()) && !self.has_attributes {
-            // Each of the records before gets an empty attribute block.
+            // Each record that was added before gets an empty attribute block.
             self.records_len += self.count;
             self.has_attributes = true;
         }
@@ -51,7 +52,7 @@ impl Plan {
         };
     }
 
-    /// A record of a batch, as the merged batch has it if that has attributes: the octets of its block, and the rest.
+    /// Returns a record of a batch in the form that it has in a merged batch with attributes.
     fn record<'a, B: AsRef<[u8]>>(&self, batch: &'a Batch<B>, index: usize) -> Encoded<'a> {
         let octets = batch.span(index..index + 1);
         let octets = batch.octets.as_ref().get(HEADER_LEN..).and_then(|area| area.get(octets));
@@ -69,7 +70,7 @@ impl Plan {
 struct Encoded<'a> {
     /// The first octet of the block.
     bits: u8,
-    /// The timestamp that is inserted after it.
+    /// The timestamp that is inserted after the first octet.
     timestamp_ms: Option<i64>,
     /// The rest of the block, and the content.
     rest: &'a [u8],

@@ -13,7 +13,7 @@ pub struct Packing {
     pub count: usize,
     /// The length of the whole batch.
     pub len_bytes: usize,
-    /// The timestamp of all records, in milliseconds since the Unix epoch. A plan has none.
+    /// The timestamp of all records, in milliseconds since the Unix epoch. [`Packing::plan`] sets none.
     pub timestamp_ms: Option<i64>,
 }
 
