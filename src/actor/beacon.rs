@@ -1,4 +1,4 @@
-//! The beacon: announces nodes to the towers, and reports their peers to them.
+//! The beacon: announces nodes to the towers, and reports to each node its peers.
 //!
 //! All nodes of a process that have the same towers share one beacon, which has its own thread (see
 //! `beacon/shared.rs`). A node joins the beacon, and receives a `Report::Ready` when a tower has welcomed the beacon,
@@ -48,7 +48,7 @@ pub(super) enum Report {
 
 /// The beacon's end of the queue of reports to a node. The node is woken for each report, and when the beacon ends.
 pub(super) struct Reporter {
-    /// `None` while this is dropped.
+    /// `None` only while the reporter is dropped.
     reports: Option<Sender<Report>>,
     wake: Arc<Wake>,
 }
@@ -109,8 +109,8 @@ impl Reports {
 /// The parts that a node shares with its beacon.
 #[derive(Clone)]
 pub(super) struct Owner {
-    /// Reports events of the subscribing socket's connections. The node, too, must keep it until it has called
-    /// `stop_monitor`.
+    /// Reports events of the subscribing socket's connections. The node also keeps the monitor until the node has
+    /// called `stop_monitor`.
     pub(super) monitor: Arc<Mutex<Monitor>>,
     pub(super) reports: Arc<Reporter>,
     /// The messages that the node exchanges.

@@ -35,8 +35,8 @@ pub(super) enum Receives {
 pub(super) trait Role: Sized {
     /// What the role receives from its peers.
     const RECEIVES: Receives;
-    /// True if the role keeps contents for long. The loop then copies each content out of libzmq's read buffer: the
-    /// content would keep the whole buffer in memory.
+    /// True if the role keeps contents for long. The loop then copies each content out of libzmq's read buffer.
+    /// Otherwise, the content would keep the whole buffer in memory.
     const KEEPS_CONTENT: bool = false;
     /// True if the role keeps compressed batches as they are. They are then unpacked only to check them.
     const KEEPS_COMPRESSED: bool = false;
@@ -61,7 +61,8 @@ pub(super) trait Role: Sized {
         None
     }
 
-    /// Called before the loop waits. Until [`Role::end_wait`], the loop uses nothing that the role has lent meanwhile.
+    /// Called before the loop waits. The role may lend parts of `common` and of itself to other threads until
+    /// [`Role::end_wait`]. The loop does not use these parts meanwhile.
     fn begin_wait(&mut self, _common: &mut Common) {}
 
     /// Called after the loop has waited.
@@ -117,11 +118,11 @@ pub(super) trait Role: Sized {
     }
 
     /// A peer has appeared at `endpoint` (`is_present`), or has left. A connection that was given up counts as a peer
-    /// that has left. Only a producer uses this, to count its stores. A requester notices a dead peer when its FETCH
-    /// misses the deadline.
+    /// that has left. Only a producer uses this, to count its stores. A requester detects a dead peer when a FETCH
+    /// misses its deadline.
     fn handle_peer(&mut self, _endpoint: &str, _is_present: bool) {}
 
-    /// A connection was given up, and messages of its peer are lost.
+    /// A connection was given up. Messages of its peer may be lost.
     fn handle_given_up(&mut self, _now_ms: u64) {}
 
     /// Does what is due, after all input was handled. The loop then publishes the outbox. `is_extra_ready`:

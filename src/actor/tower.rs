@@ -76,8 +76,8 @@ struct Tower<'a> {
     /// Limits what libzmq holds for `incoming` and for `outgoing`.
     unread: [Backlog; 2],
     warning: Warning,
-    /// Separate from `warning`: otherwise, lines about ignored subscriptions, which come first, would always suppress
-    /// this line.
+    /// For lines about disconnected peers. Separate from `warning`: otherwise, lines about ignored subscriptions, which
+    /// come first, would always suppress these lines.
     cut_off_warning: Warning,
 }
 
@@ -290,7 +290,7 @@ impl<'a> Tower<'a> {
 }
 
 /// Addresses of this host that replace the loopback, which other hosts cannot reach. An address is `None` when the host
-/// has no such address. Both are `None` when no other host can reach the tower.
+/// has no such address. Both are `None` for a tower that announces the loopback.
 #[derive(Default)]
 struct OwnHost {
     ipv4: Option<String>,
@@ -317,8 +317,8 @@ impl OwnHost {
     }
 }
 
-/// Unbinds inproc:// addresses, so that the next tower can bind them at once. ZeroMQ closes sockets later, but unbinds
-/// such an address immediately.
+/// Unbinds inproc:// addresses, so that the next tower can bind them at once. libzmq closes a socket some time after
+/// the call, but it unbinds an address during the call.
 impl Drop for Tower<'_> {
     fn drop(&mut self) {
         for (socket, address) in self.addresses() {

@@ -1,7 +1,7 @@
 //! Checks the batches that a node receives, and unpacks them.
 //!
-//! A few octets can unpack to 64 MiB. So a node refuses a batch that is, unpacked, longer than a frame that it accepts,
-//! and a turn of the node's loop unpacks only a limited length.
+//! A few octets can unpack to 64 MiB. So a node refuses a batch whose unpacked length exceeds the longest frame that
+//! the node accepts. Each turn of the node's loop unpacks only a limited length.
 
 use super::Run;
 use super::role::Role;
@@ -11,7 +11,7 @@ use crate::wire::batch::{AnyBatch, BatchError, CompressedBatch, PushError};
 /// When the batches that were unpacked in one turn have this length, the node turns to its other sockets.
 const MAX_TURN_LEN_BYTES: usize = 16 << 20;
 
-/// A longer buffer is not kept.
+/// A buffer with more capacity is freed after its use.
 const MAX_KEPT_BUFFER_LEN: usize = 1 << 20;
 
 /// Why a batch or a record is dropped.

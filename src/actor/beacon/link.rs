@@ -96,7 +96,7 @@ impl<'a> Link<'a> {
                     format!("cannot find the host of {}, where a peer is announced", announced.escape_debug())
                 });
             }
-            // A sender that is missing here is added at its next beacon.
+            // A sender that is missing in `awaited` is added when its next beacon comes.
             let Some(traffic) = awaited.remove(&(sender.into(), announced.into())) else { return };
             if let Some(endpoint) = endpoint.or(reports_missing.then_some(announced)) {
                 for id in members.interested(sender, announced, traffic) {
@@ -131,7 +131,8 @@ impl<'a> Link<'a> {
         Ok(())
     }
 
-    /// Adds the peer that a tower announces. If its host is a name, it is added once the name is resolved.
+    /// Adds the peer that a tower announces. If the endpoint contains a host name, the peer is added once the name is
+    /// resolved.
     fn handle_tower_beacon(&mut self, beacon: &TowerBeacon, members: &mut Members) {
         let now_ms = now_ms();
         if self.heard_ms.is_none_or(|heard_ms| now_ms >= heard_ms + HEARD_STEP_MS) {

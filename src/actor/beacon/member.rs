@@ -9,7 +9,7 @@ use crate::protocol::discovery::Discovery;
 use crate::settings;
 use crate::wire::{self, NodeBeacon, TowerBeacon, Traffic};
 
-/// All peers of a node have responded to its beacon after this time, usually.
+/// Usually, all peers of a node have responded to the node's beacon after this time.
 const SETTLED_MS: u64 = 200;
 
 pub(super) struct Member<'a> {
@@ -21,7 +21,7 @@ pub(super) struct Member<'a> {
     welcome_due_ms: Option<u64>,
     /// A tower has welcomed the member, or none has in time.
     is_ready: bool,
-    /// The frames of the node's own beacon, from `START` to `STOP`.
+    /// The frames of the node's own beacon; `None` while the node is not announced.
     announced: Option<Vec<Vec<u8>>>,
     /// When the node was first announced.
     announced_ms: Option<u64>,
@@ -37,7 +37,7 @@ pub(super) struct Member<'a> {
 }
 
 impl<'a> Member<'a> {
-    /// Without `owner`, it is an application's.
+    /// Without `owner`, the member is the beacon of an application.
     pub(super) fn new(name: &'a str, settings: &settings::Beacon, owner: Option<Owner>) -> Member<'a> {
         Member {
             name,
@@ -64,7 +64,7 @@ impl<'a> Member<'a> {
         self.is_ready
     }
 
-    /// The address that was announced latest.
+    /// The address that is announced now.
     pub(super) fn address(&self) -> Option<&[u8]> {
         self.announced.as_ref().and_then(|frames| frames.get(1)).map(Vec::as_slice)
     }
@@ -102,7 +102,7 @@ impl<'a> Member<'a> {
         Peers::new(if is_node { discovery.reporting_names() } else { discovery })
     }
 
-    /// The number of peers, if the node has been announced for so long that it knows them.
+    /// The number of peers, if the node was first announced at least [`SETTLED_MS`] ago.
     pub(super) fn settled_peer_count(&self, now_ms: u64) -> Option<usize> {
         self.announced_ms.filter(|announced_ms| now_ms >= announced_ms + SETTLED_MS)?;
         self.peers.as_ref().map(|peers| peers.discovery.peer_count())
@@ -130,8 +130,8 @@ impl<'a> Member<'a> {
         self.announced.as_deref().filter(|_| is_due)
     }
 
-    /// A tower has welcomed the member, or none has in time. An application gets its peers from now on, without
-    /// `START`: zactor_new discards messages that it receives before the ready signal.
+    /// A tower has welcomed the member, or none has in time. From now on, an application gets its peers, even without
+    /// `START`. It gets none earlier, because zactor_new discards messages that come before the ready signal.
     pub(super) fn become_ready(&mut self) {
         if self.is_ready {
             return;
@@ -144,7 +144,7 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// A tower has accepted the connection.
+    /// A tower has sent its welcome.
     pub(super) fn handle_welcome(&mut self, now_ms: u64) {
         self.become_ready();
         if let Some(peers) = &mut self.peers {
@@ -178,7 +178,7 @@ impl<'a> Member<'a> {
         Ok(())
     }
 
-    /// Notes that a beacon in the name of this node comes from another node. A tower may see this node's own beacons
+    /// Notes a twin if a beacon has this node's address and another port. A tower may receive this node's own beacons
     /// from several hosts, but always with the same port.
     pub(super) fn note_twin(&mut self, beacon: &TowerBeacon) {
         if let Some([_, address, _, port, ..]) = self.announced.as_deref()

@@ -1,7 +1,8 @@
 //! The endpoints that a beacon has reported to an application, in the form in which they were announced.
 //!
-//! Internally, an endpoint is known and counted in its canonical form, with the address of the host. Otherwise, a peer
-//! could get around the limits with several names of one host.
+//! The beacon itself uses and counts known endpoints: if the host of an announced endpoint is a name, the known
+//! endpoint contains the host's address instead, once it is found. Otherwise, a peer could get around the limits with
+//! several names of one host.
 
 use crate::net::names;
 use crate::net::reconnect::Action;
@@ -10,9 +11,9 @@ use std::collections::HashMap;
 /// The endpoints that were reported.
 #[derive(Default)]
 pub(super) struct Reported {
-    /// By known endpoint: the announced one, which was reported.
+    /// The key is the known endpoint. The value is the announced endpoint, which was reported.
     announced: HashMap<String, String>,
-    /// By announced endpoint: the known one.
+    /// The key is the announced endpoint. The value is the known endpoint.
     known: HashMap<String, String>,
 }
 
@@ -37,8 +38,8 @@ impl Reported {
                     actions.push(Action::Connect(endpoint));
                 }
                 Action::Disconnect(known) => {
-                    // If the endpoint is missing here, its disconnect was already reported when the host's address
-                    // changed.
+                    // If the endpoint is missing in `announced`, its disconnect was already reported when the host's
+                    // address changed.
                     if let Some(endpoint) = self.announced.remove(&known) {
                         self.known.remove(&endpoint);
                         names::withdraw(&endpoint, &known);

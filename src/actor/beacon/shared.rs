@@ -21,13 +21,13 @@ use zmq::{POLLIN, PollItem};
 /// How many monitors are handled in one turn.
 const MONITOR_COUNT: usize = 64;
 
-/// The beacons of this process. The key contains the addresses of the towers, and whether the beacon's sockets use IPv6.
+/// The beacons of this process. The key contains the addresses of the towers, and whether the sockets use IPv6.
 static BEACONS: PerProcess<BTreeMap<(String, bool), Weak<SharedBeacon>>> =
     PerProcess::new([const { Mutex::new(BTreeMap::new()) }; GENERATIONS]);
 
 /// A beacon. It ends when its last member drops it.
 struct SharedBeacon {
-    /// Only dropped.
+    /// Never read. Dropping the handle ends the beacon's thread.
     _actor: Mutex<Handle>,
     state: Arc<State>,
 }
@@ -36,7 +36,7 @@ struct SharedBeacon {
 struct State {
     /// `None` when the thread has ended.
     members: Mutex<Option<Members<'static>>>,
-    /// The members have changed.
+    /// Set when the members have changed.
     wake: Wake,
     /// Watches the monitors of all members.
     monitors: OwnedFd,
@@ -82,7 +82,8 @@ impl Membership {
     }
 
     /// Announces the node, which listens at `port`. `ignored`: addresses of nodes that are never its peers. Returns how
-    /// many peers the node will have, if another node of the process shows that.
+    /// many peers the node will have, if another node of the process exchanges the same messages and knows its peers
+    /// already.
     pub(in crate::actor) fn announce(&self, address: &str, port: u16, ignored: &[&str]) -> Option<usize> {
         let ignored: Vec<&[u8]> = ignored.iter().map(|address| address.as_bytes()).collect();
         let mut members = self.beacon.state.members();
@@ -100,7 +101,7 @@ impl Drop for Membership {
             members.remove(self.id);
         }
         if let Ok(file) = lock(&self.monitor).descriptor() {
-            // Fails only when it was never added.
+            // Fails only when the monitor was never added.
             let _ = epoll::delete(&state.monitors, file);
         }
     }
@@ -188,7 +189,7 @@ fn handle_monitors(state: &State, members: &mut Members) -> Result {
         let id = event.data.u64();
         match members.change(id, Member::handle_peer_connections) {
             Some(Err(zmq::Error::ETERM)) => return Err(zmq::Error::ETERM.into()),
-            // Without its connections, this node cannot go on. The others can.
+            // Without events of its connections, this node cannot continue. The other nodes can.
             Some(Err(error)) => {
                 log::error!("beacon: {error}");
                 members.remove(id);

@@ -19,7 +19,7 @@ const MAX_FRAMES: usize = 8;
 /// The most beacons that may wait to be sent to one tower. Each member sends one per interval.
 const MAX_UNSENT: i32 = 10_000;
 
-/// How often towers of this process have bound to each inproc:// address.
+/// How many times towers of this process have bound to each inproc:// address.
 static BOUND: PerProcess<BTreeMap<Vec<u8>, u64>> =
     PerProcess::new([const { Mutex::new(BTreeMap::new()) }; GENERATIONS]);
 
@@ -37,7 +37,7 @@ fn bound_count(address: &TowerAddress) -> u64 {
 struct Inproc {
     address: TowerAddress,
     is_outgoing: bool,
-    /// How often towers have bound to the address, up to the one to which this connection leads.
+    /// The connection leads to the tower whose bind to the address has this number, from 1. See [`BOUND`].
     bound_count: u64,
 }
 
@@ -122,7 +122,8 @@ impl Towers {
         [self.incoming.item(POLLIN)].into_iter().chain(self.monitor.as_ref().map(Monitor::item))
     }
 
-    /// Handles the next connect or disconnect of a tower. Returns whether no tower is connected after it.
+    /// Handles the next connect or disconnect of a tower. Returns true when no tower is connected now, and `None` when
+    /// nothing has changed.
     pub(super) fn poll_change(&mut self) -> Result<Option<bool>> {
         let Some((event, _)) = self.monitor.as_ref().map(Monitor::try_recv).transpose()?.flatten() else {
             return Ok(None);

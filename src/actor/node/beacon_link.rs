@@ -14,7 +14,7 @@ use zmq::POLLIN;
 pub(super) struct BeaconLink {
     membership: Membership,
     reports: Reports,
-    /// How many peers the node will have, if that was known when it was announced.
+    /// How many peers the node will have, if this number was known when the node was announced.
     expected_peer_count: Cell<Option<usize>>,
     /// The beacon reads the monitor. The node holds a reference, too: the monitor must exist until `stop_monitor` was
     /// called, even if the beacon has ended.

@@ -9,7 +9,8 @@ use crate::protocol::Payload;
 use std::collections::VecDeque;
 use std::mem;
 
-/// A used budget is logged again only if it was not used up for this long.
+/// The log mentions a used-up budget (`producer/max_unacked_bytes`) again only after the budget was not used up for
+/// this long.
 const BUDGET_WARNING_INTERVAL_MS: u64 = 60_000;
 
 /// Takes records out of the queue, and reports to the owner what was published.
@@ -23,14 +24,14 @@ pub(super) struct Intake {
     quota: usize,
     /// Published since the last report.
     published: Volume,
-    /// When the budget was used up last. Because of this time, a used budget is not logged each time a fast owner has
-    /// to wait for a moment.
+    /// When the budget was used up last, for [`BUDGET_WARNING_INTERVAL_MS`]. Otherwise the log would contain a line
+    /// each time a fast owner waits for a moment.
     budget_used_ms: Option<u64>,
-    /// The owner has exceeded the budget: it writes into the pipe directly.
+    /// The owner has exceeded the budget, because it writes into the pipe directly.
     has_exceeded_budget: bool,
     /// See [`Intake::set_default_limit`].
     default_limit_bytes: Option<u64>,
-    /// The queue applies a limit now.
+    /// The last report contained a limit.
     has_reported_limit: bool,
     /// Which records are acknowledged.
     acks: Acks,
@@ -62,9 +63,9 @@ impl Intake {
         self.take_from_queue(true);
     }
 
-    /// Takes what was gathered in the queue, if the actor gathers. For each command other than that of the queue: the
-    /// thread that has sent the command may have sent the records before. So they are published without the limit of a
-    /// turn. There are few of them: with more than one batch, the actor is called.
+    /// Call this before each command other than `$QUEUED`. If the actor gathers, this takes the gathered records. The
+    /// thread that has sent the command may have sent these records before, so they are published before the command,
+    /// without the limit of a turn. They are few: when a second batch begins, the sending thread calls the actor.
     pub(super) fn take_before_command(&mut self) {
         if self.gathers_until_ms.is_some() {
             self.take_from_queue(false);
@@ -105,7 +106,8 @@ impl Intake {
         !self.taken.is_empty()
     }
 
-    /// The next records to publish. `None` when none is left, or as many as one turn may publish were returned.
+    /// The next records to publish. Returns `None` when no record is left, and when this turn has already returned as
+    /// many records as a turn may publish.
     pub(super) fn pop(&mut self) -> Option<Run> {
         if self.quota == 0 {
             return None;
@@ -131,12 +133,12 @@ impl Intake {
         self.has_exceeded_budget |= self.is_budget_used(held_bytes);
     }
 
-    /// Sets the limit that applies without `producer/max_unacked_bytes`.
+    /// Sets the default limit, which applies if `producer/max_unacked_bytes` is not set. `None`: no limit.
     pub(super) fn set_default_limit(&mut self, limit_bytes: Option<u64>) {
         self.default_limit_bytes = limit_bytes;
     }
 
-    /// Whether that limit applies.
+    /// Whether there is a default limit.
     pub(super) fn has_default_limit(&self) -> bool {
         self.default_limit_bytes.is_some()
     }
@@ -145,7 +147,8 @@ impl Intake {
         self.queue.limits().max_unacked_bytes.or(self.default_limit_bytes)
     }
 
-    /// The default limit does not count here: commands that were sent before it began must not wait in the pipe.
+    /// The default limit does not count here: commands that were sent before this limit was set must not wait in the
+    /// pipe.
     fn is_budget_used(&self, held_bytes: u64) -> bool {
         self.queue.limits().max_unacked_bytes.is_some_and(|limit_bytes| held_bytes >= limit_bytes)
     }

@@ -1,26 +1,26 @@
 //! How busy all producers of a process are together, and how long each of them gathers records.
 //!
-//! A record that begins a batch wakes the thread of its producer. A fast sender fills the batch before that thread has
-//! come, so one wake-up serves many records. But with many producers that are sent to in turn, each record begins a
+//! A record that begins a batch wakes the thread of its producer. A fast sender fills the batch before that thread
+//! runs, so one wake-up serves many records. But if a program sends to many producers in turn, each record begins a
 //! batch, and waking the threads takes most of the time. So while many producers are busy, a producer that has just
-//! published waits for a pause, and then publishes what has been gathered. Nothing has to wake it. The record of a
-//! producer that was idle still goes out at once.
+//! published waits for a pause, and then publishes the records that it has gathered. No record has to wake it. A
+//! producer that was idle still publishes its first record at once.
 //!
-//! The same happens while a few producers send very many records: their threads come too early otherwise, and publish
-//! batches that are far from full.
+//! The same happens while a few producers send very many records: otherwise, their threads would take the records too
+//! early, and publish batches that are far from full.
 
 use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::sync::Mutex;
 
 /// The load is counted in windows of this length.
 const WINDOW_MS: u64 = 16;
-/// So many busy producers gather at a lower rate.
+/// At least this many busy producers count as many. They gather from a lower rate on.
 const MANY_PRODUCERS: u64 = 8;
-/// The rate of all producers together from which many producers gather.
+/// Many producers gather if all producers together publish at least this number of records in a window.
 const MIN_RECORDS_OF_MANY: u64 = 20_000 * WINDOW_MS / 1_000;
-/// The rate of all producers together from which a few producers gather.
+/// The same for a few producers.
 const MIN_RECORDS_OF_FEW: u64 = 500_000 * WINDOW_MS / 1_000;
-/// The pause is so long that all producers together publish about so many times in a millisecond.
+/// The pause is so long that all producers together publish about this many times in a millisecond.
 const PUBLISHES_PER_MS: u64 = 5;
 /// The longest pause.
 const MAX_PAUSE_MS: u64 = 10;
@@ -80,7 +80,7 @@ impl Load {
 pub(super) struct Share {
     /// The window that the producer is counted in.
     window: u64,
-    /// What it has published since it was counted.
+    /// How many records the producer has published since it was last counted.
     records: u64,
 }
 
@@ -103,7 +103,7 @@ impl Share {
 mod tests {
     use super::*;
 
-    /// The pause after each of these producers has published at this interval for some time, and how long it lasts.
+    /// The pause after each of these producers has published this number of records at this interval for 100 ms.
     fn pause(producers: usize, records: u64, interval_ms: usize) -> Option<u64> {
         let load = Load::new();
         let mut shares: Vec<Share> = (0..producers).map(|_| Share::default()).collect();

@@ -1,15 +1,15 @@
 //! Publishes records in the thread that sends them.
 //!
-//! Waking the producer's thread takes longer than publishing a record. So while the actor waits, it lends what is needed
-//! to publish, the press, to the threads that send. It lends the press through the send queue. Whoever uses the press
-//! holds the lock of the queue, and the actor takes it back before its next turn. So one thread at a time uses the
-//! socket and the state machine, and they see all records in one order.
+//! Waking the producer's thread takes longer than publishing a record. So while the actor waits, it lends the press,
+//! which is all that is needed to publish, to the threads that send. It lends the press through the send queue. A
+//! thread that uses the press holds the queue's lock. The actor takes the press back before its next turn. So one
+//! thread at a time uses the socket and the state machine, and both get the records in the same order.
 //!
 //! A record is published in this way only if
 //!
 //! - the queue is empty, so no earlier record waits there;
 //! - few records were sent in the last millisecond. A batch of many records costs much less per record than single
-//!   ones, and records are gathered in batches only in the queue;
+//!   records do, and only the queue gathers records in batches;
 //! - the producer has published before, so the actor knows when the next HEAD is due.
 
 use crate::actor::{Run, publish};
@@ -40,7 +40,8 @@ impl Press {
     }
 
     /// Publishes records. Returns true when the actor must be woken: the socket has subscriptions to read. libzmq may
-    /// have noticed them here, and does not report them to the actor then.
+    /// have processed the event of these subscriptions during this call. It then does not report the event to the
+    /// actor.
     pub(super) fn publish(&mut self, run: Run) -> bool {
         self.count += run.record_count();
         self.producer.publish(run, now_ms(), &mut self.outbox);
@@ -60,11 +61,13 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// The average interval of records that are sent seldom enough. Publishing one takes a small part of it.
+    /// If the average interval between records is at least this long, the sending threads publish them. Publishing a
+    /// record takes a small part of this time.
     const INTERVAL: Duration = Duration::from_micros(25);
-    /// How many records may come at once.
+    /// How many records may be sent at once without this interval.
     const BURST: u32 = 8;
-    /// The time without records after which any producer may publish again.
+    /// After a pause of about this length, the sending threads may publish again, however many records were sent
+    /// before.
     const MAX_PAUSE: Duration = Duration::from_millis(1);
 
     /// Counts a record that is sent.

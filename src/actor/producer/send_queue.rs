@@ -5,7 +5,7 @@
 //! it reads this command. So the pipe contains at most one such command, and other commands stay in order with the
 //! records that the same thread sent before.
 //!
-//! A record sends no command in two cases:
+//! In two cases, the sending thread sends no command:
 //!
 //! - The actor waits and has lent its press: the sending thread publishes the record itself, see
 //!   [`press`](super::press).
@@ -22,9 +22,9 @@
 //! - A record that enters the queue after such a command with a record, and while [`QUEUED`] is unread, is published
 //!   before the record of the command. After the actor has read the first such command, all records travel through the
 //!   pipe, so that they stay in order.
-//! - A record that enters a queue which is not empty sends nothing, so its call does not check for room in the pipe.
-//!   Commands of the program may have filled the pipe, and `$TERM` is then lost. A check at each record would cost more
-//!   than the rest of the call.
+//! - When a record enters a queue that is not empty, the call sends no command, so it does not check for room in the
+//!   pipe. Commands of the program may have filled the pipe, and `$TERM` is then lost. A check at each record would
+//!   cost more than the rest of the call.
 
 use super::load::{Load, Share};
 use super::press::{Pace, Press};
@@ -226,8 +226,8 @@ impl SendQueue {
         Ok(is_done)
     }
 
-    /// Waits until one more message fits into the pipe. To be called after each message, so that there is always room
-    /// for `$TERM`: zactor_destroy sends `$TERM` without waiting.
+    /// Waits until one more message fits into the pipe. Call this after each message, so that there is always room for
+    /// `$TERM`: zactor_destroy sends `$TERM` without waiting.
     fn leave_room<'a>(&'a self, pipe: &Pipe, mut state: MutexGuard<'a, State>) -> Result<(), Ended> {
         while !pipe.events().contains(POLLOUT) {
             if state.has_ended {
@@ -312,7 +312,8 @@ impl State {
         Ok(is_sent)
     }
 
-    /// Calls the actor if it gathers. Without room in the pipe, it comes a little later. True when it was called.
+    /// Calls the actor if it gathers. If the pipe has no room, this does nothing, and the actor comes by itself after
+    /// its pause. True when the actor was called.
     fn call_if_gathering(&mut self, pipe: &Pipe) -> Result<bool, Ended> {
         Ok(self.call == Call::Unneeded && !self.entries.is_empty() && self.call(pipe)?)
     }
@@ -385,9 +386,9 @@ impl QueueReader {
         &self.0.limits
     }
 
-    /// Exchanges the content of the queue for `empty`. To be called for each [`QUEUED`] (`is_called`), and when the
-    /// actor has gathered. Then it takes nothing if a [`QUEUED`] is in the pipe, so that this command stays the only
-    /// one.
+    /// Exchanges the content of the queue for `empty`. Call this for each [`QUEUED`] (`is_called`), and when the actor
+    /// has gathered. Without `is_called`, it takes nothing while a [`QUEUED`] is in the pipe, so that the pipe never
+    /// contains a second one.
     ///
     /// Returns how long the actor gathers until it must call this again; `None`: until the next [`QUEUED`].
     pub(super) fn swap(&self, empty: &mut VecDeque<Entry>, is_called: bool) -> Option<u64> {
@@ -434,7 +435,7 @@ impl QueueReader {
         acks: Acks,
     ) -> bool {
         let mut state = self.0.lock();
-        // A program that writes into the pipe directly has not added its records.
+        // The queue has not counted records that a program has written into the pipe directly.
         state.waiting.count = state.waiting.count.saturating_sub(published.count);
         state.waiting.bytes = state.waiting.bytes.saturating_sub(published.bytes);
         (state.held_bytes, state.limit_bytes) = (held_bytes, limit_bytes);

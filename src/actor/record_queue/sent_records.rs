@@ -2,8 +2,8 @@
 //!
 //! A frame contains only the content of a record. When this library reads the frame at the other end, it also needs the
 //! record's offset and attributes. A frame of [`SentRecords`] refers to the record's own memory, and libzmq passes a
-//! frame to the other end of the pipe without a copy. So the address of the content identifies the record. A program
-//! that reads the pipe itself gets ordinary frames.
+//! frame to the other end of the pipe without a copy. So the content's address in memory identifies the record. A
+//! program that reads the pipe itself gets ordinary frames.
 
 use super::Delivered;
 use crate::actor::{Run, Single};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 #[derive(Clone, Default)]
 pub(super) struct SentRecords(Arc<Mutex<HashMap<usize, Weak<SentRecord>>>>);
 
-/// A record whose memory a frame refers to. It is dropped with the last handle to the frame.
+/// A record whose memory a frame refers to. The record is dropped when libzmq frees the frame's content.
 struct SentRecord {
     offset: Option<u64>,
     run: Run,

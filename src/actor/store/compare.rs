@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// The comparison has a low priority.
+/// The nice value of the thread, so that the comparison has a low priority.
 const NICENESS: i32 = 10;
 
 /// The records on disk. Unreadable records are not compared. The store's reader logs them when a peer requests them.

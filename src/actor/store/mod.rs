@@ -56,7 +56,7 @@ pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
     pipe.signal_ready()?;
     supervise(pipe, &writer, &reader, &watch)?;
     drop((writer, reader));
-    // Without `store/sync`, closing the database flushes the records to disk.
+    // With `store/sync` = `never`, closing the database writes the last records to disk.
     slot.during("closing the database", || drop(log));
     Ok(())
 }

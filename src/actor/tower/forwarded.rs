@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 /// The most subscriptions that are forwarded at a time. Nodes subscribe only to `W` and `B`, which are not forwarded.
 const MAX_COUNT: usize = 1_000;
-/// The subscriptions that are forwarded per minute beyond the first [`MAX_COUNT`].
+/// How many subscriptions are forwarded per minute beyond the first [`MAX_COUNT`].
 const PER_MINUTE: u64 = 60;
 
 /// What the tower does with a subscription, or with its end.

@@ -9,7 +9,8 @@ use crate::wire::batch::{Attributes, Batch, BatchBuilder};
 use std::mem;
 use std::sync::Arc;
 
-/// The longest record that is copied into a batch. The allocation of a longer one takes little time for its length.
+/// The longest record that is copied into a batch. A longer record has its own memory: for its length, the allocation
+/// takes little time.
 pub const MAX_COPIED_LEN_BYTES: usize = 16 << 10;
 
 /// A number of records, and the memory that they occupy, see [`cost_bytes`].
@@ -51,7 +52,8 @@ impl Entry {
 pub(in crate::actor::producer) enum Record<'a> {
     /// A short record. It is copied.
     Short(Attributes<'a>, &'a [u8]),
-    /// A long record without key and headers, and its timestamp. It is not copied. After sending, the frame is empty.
+    /// A long record without key and headers, and the record's timestamp. The frame is not copied. After sending, the
+    /// frame is empty.
     Long(&'a mut Frame, Option<i64>),
     /// A long record with a key or headers, in a batch. After sending, the batch is empty.
     Built(&'a mut BatchBuilder),
