@@ -106,7 +106,7 @@ pub fn run<T: Termination>(
 }
 
 /// Starts CZMQ and the threads of libzmq, which the first socket creates. The threads of libzmq block all signals, but
-/// only when they already run. Before that, one of them could take a signal that [`Signals`] waits for. So this
+/// not at once when they start. Before that, one of them could take a signal that [`Signals`] waits for. So this
 /// function blocks these signals until the threads have started.
 fn start_threads_without_signals() {
     let _blocked = BlockedSignals::new();
@@ -115,8 +115,9 @@ fn start_threads_without_signals() {
     drop(Socket::new(Kind::PAIR));
 }
 
-/// Keeps freed memory instead of returning it to the system at once. A stream allocates the same amount again a moment
-/// later, and page faults cost a store a quarter of its time. Only a program may decide this, not the library.
+/// Keeps freed memory instead of returning it to the system at once. A program that receives or sends a stream of
+/// records needs the same amount again a moment later. If it had to get this memory from the system each time, the page
+/// faults would cost a store a quarter of its time. Only a program may decide this, not the library.
 fn keep_freed_memory() {
     #[cfg(target_env = "gnu")]
     for (parameter, bytes) in
@@ -197,9 +198,9 @@ fn read_config(path: &OsString) -> Result<Item> {
     Item::parse(&text).map_err(|error| Failure(format!("the configuration {name} is not valid ZPL: {error}")))
 }
 
-/// Describes the error in the arguments in one line. When arguments are missing, the usage follows. The program then
-/// fails, unlike 0.1.0, which prints only the usage and succeeds: a script that deletes its input on success would lose
-/// data.
+/// Describes the error in the arguments in one line. When arguments are missing, the usage follows. In this case, 0.1.0
+/// prints only the usage and succeeds, so a script that deletes its input on success would lose data. Our programs
+/// fail.
 fn refused(command: &mut Command, error: &clap::Error) -> Failure {
     let line = one_line(&error.to_string());
     match error.kind() {
@@ -328,7 +329,7 @@ pub fn print_throughput(count: u64, size: u64, seconds: f64) -> Result {
 /// The checked arguments COUNT and SIZE.
 ///
 /// # Errors
-/// When COUNT is 0, or SIZE is more than a frame can hold.
+/// When COUNT is 0, or SIZE is more than the content of a record can have.
 pub fn count_and_size(matches: &ArgMatches) -> Result<(u64, u64)> {
     let argument = |name| matches.get_one::<u64>(name).copied().unwrap_or_default();
     match (argument("COUNT"), argument("SIZE")) {

@@ -1,4 +1,4 @@
-//! Escape sequences in the values of options, and the delimiters, which contain them.
+//! Escape sequences in the values of options, and the options for delimiters, whose values may contain them.
 
 use super::{Failure, Result};
 use crate::text::printable;
@@ -33,7 +33,7 @@ pub(super) fn key_delimiter(matches: &ArgMatches) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The value of an option without its escape sequences.
+/// The value of an option, with the byte for which it stands in place of each escape sequence.
 fn option(matches: &ArgMatches, name: &str) -> Result<Option<Vec<u8>>> {
     let Some(text) = matches.get_one::<OsString>(name) else { return Ok(None) };
     let (mut rest, mut value) = (text.as_encoded_bytes(), Vec::new());

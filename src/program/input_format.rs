@@ -9,7 +9,7 @@ use std::ffi::OsString;
 
 /// The options of the console producer for its records.
 pub struct InputFormat {
-    /// The last byte of each line. `None`: a line feed, and the carriage returns before it belong to the line end.
+    /// The last byte of each line. `None`: a line ends with a line feed and the carriage returns before it.
     pub delimiter: Option<u8>,
     key_delimiter: Option<Vec<u8>>,
     headers: HeadersBuf,
@@ -35,7 +35,7 @@ impl InputFormat {
         Ok(InputFormat { delimiter: delimiter(matches)?, key_delimiter: key_delimiter(matches)?, headers })
     }
 
-    /// The longest line whose content has at most `max_content_bytes`.
+    /// The length of the longest line whose content has at most `max_content_bytes`.
     pub fn max_line_bytes(&self, max_content_bytes: usize) -> usize {
         let key_bytes =
             self.key_delimiter.as_ref().map_or(0, |delimiter| MAX_KEY_LEN_BYTES + delimiter.len());

@@ -11,7 +11,8 @@ pub struct Lines {
     partial: Vec<u8>,
     /// The length of the current line so far, without `held_returns`.
     len_bytes: u64,
-    /// Carriage returns at the end of the input so far. They belong to the line if more of the line follows.
+    /// The number of carriage returns at the end of the input so far. They belong to the line if more of the line
+    /// follows.
     held_returns: u64,
     /// The number of the current line, from 1 on.
     number: u64,

@@ -53,14 +53,14 @@ impl Producer {
         Ok(is_ready.then_some(producer))
     }
 
-    /// Prints a line on standard error each second from now on, in [`Producer::publish`], [`Producer::publish_with`] and
-    /// [`Producer::print_progress`].
+    /// From now on, [`Producer::publish`], [`Producer::publish_with`] and [`Producer::print_progress`] print a line on
+    /// standard error each second.
     pub fn show_progress(&mut self) {
         self.progress = Some(Progress::new(Instant::now()));
     }
 
-    /// Prints the line about the progress that is due. Returns the time until the next one in milliseconds, or -1 if there
-    /// is none.
+    /// Prints the line about the progress, if it is due. Returns the time until the next line in milliseconds, or -1 if
+    /// no more lines follow.
     pub fn print_progress(&mut self) -> i64 {
         let (_, mut print) = self.split();
         print();
@@ -72,7 +72,7 @@ impl Producer {
         }
     }
 
-    /// The pipe for records, and a function that prints the line about the progress that is due.
+    /// The pipe for records, and a function that prints the line about the progress, if it is due.
     fn split(&mut self) -> (RecordPipe<'_>, impl FnMut()) {
         let Producer { actor, acknowledged, given, sent_bytes, progress, .. } = self;
         let (records, bytes, acknowledged) = (*given, *sent_bytes, &*acknowledged);

@@ -45,12 +45,13 @@ impl Signals {
         self.came()
     }
 
-    /// An item of [`poll`](crate::net::poll) that becomes readable with the first signal, and stays readable.
+    /// An item of [`poll`](crate::net::poll). It is readable while a signal came that [`Signals::came`] has not
+    /// reported yet.
     pub fn item(&self) -> PollItem<'_> {
         PollItem::from_fd(self.0.as_raw_fd(), POLLIN)
     }
 
-    /// True when a signal came since the last call.
+    /// Returns true once for each signal that came.
     pub fn came(&self) -> bool {
         let mut byte = [0];
         loop {
@@ -67,7 +68,7 @@ impl Signals {
         zmq::poll(items, 0).is_ok_and(|count| count > 0)
     }
 
-    /// Waits for the first signal, or until `socket` is readable.
+    /// Waits until a signal came that [`Signals::came`] has not reported yet, or until `socket` is readable.
     ///
     /// # Errors
     /// ETERM when the context ends.
