@@ -5,7 +5,8 @@ use dafka::program::{self, Failure, Options, PERF_TOPIC, Result, Role, Signals};
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// About twice this number of records may wait to be counted.
+/// The limit of the record pipe and of the queue beside it. So about twice this number of records may wait to be
+/// counted.
 const PIPE_LIMIT: i32 = 10_000;
 /// How many records the program reads between two checks for a signal.
 const SIGNAL_INTERVAL: u64 = 1_000;

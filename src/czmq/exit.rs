@@ -59,7 +59,8 @@ impl Actors {
         Actors { threads: BTreeSet::new(), descriptor: Weak::new(), began: None }
     }
 
-    /// An eventfd. `None` when the process can open no more files; then waits are short.
+    /// The eventfd, which is made if there is none. `None` when the process can open no more files; then waits are
+    /// short.
     fn descriptor(&mut self) -> Option<Arc<OwnedFd>> {
         self.descriptor.upgrade().or_else(|| {
             let descriptor = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?);
@@ -146,7 +147,7 @@ pub fn is_ending() -> bool {
     STATE.load(Ordering::Acquire) != RUNNING
 }
 
-/// True in the thread of an actor once the process has begun to end. Its polls fail.
+/// True in the thread of an actor once the process has begun to end. The polls of this thread then fail.
 pub fn is_ended_here() -> bool {
     is_ending() && role() == Role::Actor
 }

@@ -5,8 +5,8 @@ use crate::wire::Endpoint;
 use std::borrow::Cow;
 use std::fmt;
 
-/// An address of a tower as libzmq takes it: `tcp://HOST:PORT`, `ipc://PATH` or `inproc://NAME`. It may contain any
-/// byte but NUL, because the path of `ipc://PATH` need not be text.
+/// An address of a tower in the form that libzmq accepts: `tcp://HOST:PORT`, `ipc://PATH` or `inproc://NAME`. It may
+/// contain any byte but NUL, because the path of `ipc://PATH` need not be text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TowerAddress(Box<[u8]>);
 
@@ -36,8 +36,8 @@ impl TowerAddress {
         Ok(TowerAddress(octets.into()))
     }
 
-    /// An `inproc://` address. Characters that cannot be printed in a log line are left out, and the name is cut to the
-    /// length that ZeroMQ takes.
+    /// An `inproc://` address. Characters that cannot be printed in a log line are left out, and the name is cut to a
+    /// length that libzmq accepts.
     pub fn inproc(name: &str) -> TowerAddress {
         let name = name.bytes().filter(u8::is_ascii_graphic).take(200);
         TowerAddress(b"inproc://".iter().copied().chain(name).collect())
