@@ -28,15 +28,15 @@
 //!
 //! The beacon sends:
 //!
-//! - `CONNECT` or `DISCONNECT`: a peer has appeared or disappeared. A second frame holds the endpoint as the peer
+//! - `CONNECT` or `DISCONNECT`: a peer has appeared or disappeared. A second frame holds the endpoint as a tower
 //!   announced it. `dafka_beacon_recv` applies the change to a socket.
 //!
 //! Without `START` the beacon reports peers too, but the peers do not discover the node.
 //!
-//! The host in an endpoint may be a name. The beacon reports a peer even while its name cannot be resolved. It resolves
-//! the name again from time to time. When the result changes, the beacon sends `DISCONNECT` and `CONNECT` for the
-//! endpoint. If a program calls `zsock_connect` itself, ZeroMQ resolves the name in the thread that serves all sockets
-//! of the process. Meanwhile, this thread is blocked. `dafka_beacon_recv` avoids this.
+//! The host in an endpoint may be a name. The beacon reports a peer even while this name cannot be resolved. It
+//! resolves the name again from time to time. When the result changes, the beacon sends `DISCONNECT` and `CONNECT` for
+//! the endpoint. If a program calls `zsock_connect` itself, ZeroMQ resolves the name in the thread that serves all
+//! sockets of the process. Meanwhile, this thread is blocked. `dafka_beacon_recv` avoids this.
 //!
 //! # Example
 //!
@@ -172,8 +172,9 @@ pub unsafe extern "C" fn dafka_beacon_recv(
         let pipe = socket_of(beacon, "beacon")?;
         let sub = socket_of(sub, "socket")?;
         let prefix = bytes(log_prefix, "log_prefix").unwrap_or(b"Beacon").escape_ascii();
-        // When an actor has failed, its end of the pipe stays open until the actor receives `$TERM`. So far, the pipe
-        // is writable, and only `has_ended` shows the failure. When the other end is closed, the pipe is not writable.
+        // When an actor has failed, its end of the pipe stays open until the actor receives `$TERM`. Until then, the
+        // pipe is writable, and only `has_ended` shows the failure. When the other end is closed, the pipe is not
+        // writable.
         let ended = || (!pipe.events().contains(POLLOUT) || pipe.has_ended()).then_some(ENDED);
         let (mut word, mut endpoint) = (Frame::new(), Frame::new());
         loop {

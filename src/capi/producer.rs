@@ -12,8 +12,8 @@
 //! every record is acknowledged. Without a store it waits for ever, unless `producer/terminate_unacked` is 1.
 //!
 //! A record that is not acknowledged is lost when the process dies. `dafka_producer_flush` waits until all records are
-//! acknowledged, with a timeout. A program can send many records and then flush once: the producer publishes and stores
-//! acknowledge records in batches, and a flush costs about one round trip to a store and its disk.
+//! acknowledged, with a timeout. A program can send many records and then flush once. The producer publishes records in
+//! batches, and stores acknowledge them in batches. So a flush costs about one round trip to a store and its disk.
 //!
 //! # Configuration
 //!
@@ -202,8 +202,8 @@ pub unsafe extern "C" fn dafka_producer_flush(self_: *mut zactor_t, timeout_msec
     })
 }
 
-/// How many records are not acknowledged, of all records that were sent to the producer. This includes records that the
-/// producer has not published yet.
+/// How many of the records that were sent to the producer are not acknowledged. Records that the producer has not
+/// published yet count, too.
 ///
 /// Returns -1 when the producer has ended, or `self` is NULL or not a producer. errno is as after
 /// `dafka_producer_flush`. A record whose acknowledgement may have been for a record of another producer with the same
@@ -228,7 +228,7 @@ pub unsafe extern "C" fn dafka_producer_unacked(self_: *mut zactor_t) -> i64 {
 /// nothing). Also returns -1 when the producer has ended, when an argument is NULL, or when `self` is not a producer;
 /// errno is then as after `dafka_producer_flush`. When the function returns -1, `*sequence` is unchanged.
 ///
-/// The sequence is one of the partition whose name `dafka_producer_address` returns. When the producer takes a new
+/// The sequence belongs to the partition whose name `dafka_producer_address` returns. When the producer takes a new
 /// address, its unacknowledged records begin at 0 in a new partition, and no record of the new partition is
 /// acknowledged at first. So a program that stores the sequence together with the address asks for the address before
 /// and after this call, and repeats both if the address has changed. While the producer waits for a new address, the

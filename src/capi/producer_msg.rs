@@ -467,9 +467,9 @@ pub unsafe extern "C" fn dafka_producer_msg_set_timestamp(self_: *mut dafka_prod
 }
 
 /// Hands the record to a producer. The message is then empty, and can be used again. A content of more than 16 KiB is
-/// not copied, unless the record has a key or headers. An idle producer usually publishes the record before this
-/// function returns, and otherwise soon afterwards. The record's sequence is the number of records that were sent to
-/// this producer before, unless the producer's address changes (see `dafka_producer_address`).
+/// not copied, unless the record has a key or headers. If the producer is idle, the record is usually published before
+/// this function returns. Otherwise it is published soon afterwards. The record's sequence is the number of records
+/// that were sent to this producer before, unless the producer's address changes (see `dafka_producer_address`).
 ///
 /// The function waits while the producer's queue is full. The queue is full when it contains as many records as the
 /// producer's pipe has room for (`zsys_set_pipehwm`), or 16 MiB of records. The function also waits while

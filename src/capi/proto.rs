@@ -14,8 +14,9 @@
 //!   producer and to all stores
 //! - `DAFKA_PROTO_ACK` 'K': topic, subject, sequence. From a store to a producer
 //! - `DAFKA_PROTO_HEAD` 'H': topic, address, subject, sequence. From a producer to consumers and stores
-//! - `DAFKA_PROTO_DIRECT_HEAD` 'E': the same fields. From a producer or store to one consumer
-//! - `DAFKA_PROTO_GET_HEADS` 'G': topic, address. From a consumer to producers and stores
+//! - `DAFKA_PROTO_DIRECT_HEAD` 'E': the same fields. From a producer or store to the node that requested the head
+//! - `DAFKA_PROTO_GET_HEADS` 'G': topic, address. From a consumer to producers and stores, and from a store to other
+//!   stores
 //! - `DAFKA_PROTO_CONSUMER_HELLO` 'W': topic, address, subjects. From a consumer to one store
 //! - `DAFKA_PROTO_STORE_HELLO` 'L': topic, address. From a store to one consumer
 //!

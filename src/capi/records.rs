@@ -105,7 +105,7 @@ pub(super) fn pipe() -> Outcome<(Source, RecordWriter)> {
     let end = unsafe { resolve(source.as_c()) };
     let end = end.ok_or("the record pipe is no socket")?;
     let socket = Socket::new(Kind::PAIR).map_err(no_pipe)?;
-    // SAFETY: it only reads a number. Like zsys_create_pipe, this sets the limit for sending only.
+    // SAFETY: zsys_pipehwm only reads a number. Like zsys_create_pipe, this function sets only the limit for sending.
     let limit = i32::try_from(unsafe { sys::zsys_pipehwm() }).unwrap_or(i32::MAX);
     for end in [&end, &socket] {
         end.zmq().set_sndhwm(limit).map_err(no_pipe)?;

@@ -15,8 +15,9 @@
 //! `tower/endpoints_file`: a file to which the tower writes its real addresses, with the actual ports in place of `*`
 //! or 0. `tower/verbose`: 1 to log each node that announces itself.
 //!
-//! A tower that listens only on this host (loopback, `inproc://`, `ipc://`) announces the nodes of this host as
-//! 127.0.0.1.
+//! If a node without `beacon/address` connects over loopback, `ipc://` or `inproc://`, the tower announces the node at
+//! the address of this host's first network interface. Exception: if each address of the tower is a loopback, `ipc://`
+//! or `inproc://` address, but not both are `inproc://`, the tower announces the node at 127.0.0.1.
 //!
 //! # Example
 //!
