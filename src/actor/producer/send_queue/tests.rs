@@ -111,7 +111,7 @@ fn records_with_attributes_occupy_room_until_they_are_published() {
     let mut ends = ends(NO_LIMITS, 0);
     let key = vec![b'k'; 60_000];
     let attributes = Attributes { timestamp_ms: Some(-5), key: Some(&key), ..Attributes::default() };
-    // Together almost as much as may wait.
+    // Together, these records occupy almost as much memory as waiting records may occupy.
     for content in [vec![], vec![b'c'; MAX_COPIED_LEN_BYTES + 1]] {
         for _ in 0..100 {
             assert!(RecordPipe::new(&ends.ours).send_copy_while(attributes, &content, &mut || true).unwrap());
@@ -410,7 +410,7 @@ fn records_keep_their_order_whether_the_sender_or_the_actor_publishes_them() {
         let mut turn = 0;
         loop {
             let Publisher { producer, socket, subscriber, endpoint } = publisher;
-            // In every other turn the actor works, from the sender's point of view.
+            // In every other turn, the press is not lent. To the sender, the actor then seems to be at work.
             let is_lent = turn % 2 == 0;
             turn += 1;
             let mut own = Some(Press::new(producer, socket));

@@ -1,10 +1,10 @@
 use super::*;
 
-/// How long a test waits for what happens at once.
+/// A timeout that is never over in a test that passes.
 const LONG: Option<Duration> = Some(Duration::from_secs(60));
 
 impl Ends {
-    /// Only checks.
+    /// Flushes with a timeout of 0.
     fn flush(&self) -> Flushed {
         RecordPipe::new(&self.ours).flush(Some(Duration::ZERO), &mut || true).unwrap()
     }
