@@ -119,6 +119,10 @@ consumer_new = _required(_waiting, "dafka_consumer_new", _OBJECT, POINTER(Consum
 consumer_destroy = _required(_waiting, "dafka_consumer_destroy", None, _OBJECT_P)
 consumer_address = _required(_waiting, "dafka_consumer_address", c_char_p, _OBJECT)
 consumer_subscribe = _required(_waiting, "dafka_consumer_subscribe", c_int, _OBJECT, c_char_p)
+consumer_seek = _required(_waiting, "dafka_consumer_seek", c_int, _OBJECT, c_char_p, c_char_p, c_uint64)
+consumer_pause = _required(_waiting, "dafka_consumer_pause", c_int, _OBJECT, c_char_p)
+consumer_resume = _required(_waiting, "dafka_consumer_resume", c_int, _OBJECT, c_char_p)
+consumer_lag = _required(_waiting, "dafka_consumer_lag", c_int64, _OBJECT, c_char_p)
 consumer_unsubscribe = _required(_waiting, "dafka_consumer_unsubscribe", c_int, _OBJECT, c_char_p)
 consumer_record_source = _required(_waiting, "dafka_consumer_record_source", _OBJECT, _OBJECT)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ctypes import byref, c_size_t, c_void_p
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import _library as c
 from . import _log
@@ -109,6 +109,36 @@ class Consumer(Node):
                 raise InvalidArgument(_log.reason("dafka_consumer_unsubscribe") or "cannot unsubscribe")
             if (text := name_from_bytes(name)) in self._topics:
                 self._topics.remove(text)
+
+    def seek(self, topic: str | bytes, partition: str, sequence: int) -> None:
+        """Continues at the record `sequence` of a partition: the next one of this partition that is received.
+
+        `partition` is the address of the partition's producer (`Record.partition`).
+        """
+        names = name_to_bytes(topic, "a topic"), name_to_bytes(partition, "a partition")
+        if not 0 <= sequence < 2**64:
+            raise InvalidArgument(f"the sequence {sequence} is invalid")
+        self._change("dafka_consumer_seek", c.consumer_seek, *names, sequence)
+
+    def pause(self, topic: str | bytes) -> None:
+        """Receives no records of a topic until `resume`. None is lost."""
+        self._change("dafka_consumer_pause", c.consumer_pause, name_to_bytes(topic, "a topic"))
+
+    def resume(self, topic: str | bytes) -> None:
+        """Continues to receive the records of a topic after `pause`."""
+        self._change("dafka_consumer_resume", c.consumer_resume, name_to_bytes(topic, "a topic"))
+
+    def lag(self, topic: str | bytes = "") -> int:
+        """Returns how many records of a topic (all topics: "") are known, and not received yet."""
+        count: int = self._change("dafka_consumer_lag", c.consumer_lag, name_to_bytes(topic, "a topic"))
+        return count
+
+    def _change(self, name: str, function: Callable[..., int], *arguments: Any) -> int:
+        with self._gate, self._lock:
+            result = function(self._live(), *arguments)
+            if result < 0:
+                raise InvalidArgument(_log.reason(name) or "refused")
+        return result
 
     def poll(self, timeout: float | None = None) -> Record | None:
         """Waits for the next record: at most `timeout` seconds (None: without limit; 0: does not wait).

@@ -56,6 +56,24 @@ class Streams(NetworkTest):
         two.send(b"3")
         self.assertEqual([record.content for record in self.take(consumer, 1)], [b"3"])
 
+    def test_a_consumer_changes_its_position_and_pauses_topics(self):
+        one, two = self.producer("one"), self.producer("two")
+        consumer = self.consumer("one", "two")
+        for number in range(3):
+            one.send(str(number))
+        first = self.take(consumer, 3)[0]
+        consumer.seek("one", first.partition, 1)
+        self.assertEqual([record.content for record in self.take(consumer, 2)], [b"1", b"2"])
+        consumer.pause("one")
+        one.send(b"3")
+        two.send(b"x")
+        self.assertEqual([record.content for record in self.take(consumer, 1)], [b"x"])
+        consumer.resume("one")
+        self.assertEqual([record.content for record in self.take(consumer, 1)], [b"3"])
+        self.assertEqual(consumer.lag(), 0)
+        for call in (lambda: consumer.pause("three"), lambda: consumer.seek("one", first.partition, -1)):
+            self.assertRaises(dafka.InvalidArgument, call)
+
     def test_poll_returns_none_after_its_timeout(self):
         consumer = self.consumer("nothing")
         self.assertIsNone(consumer.poll(0))
