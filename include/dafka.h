@@ -316,9 +316,9 @@ extern "C" {
 //
 //  A record that is not acknowledged is lost when the process dies.
 //  `dafka_producer_flush` waits until all records are acknowledged, with a
-//  timeout. A program can send many records and then flush once: the producer
-//  publishes and stores acknowledge records in batches, and a flush costs about
-//  one round trip to a store and its disk.
+//  timeout. A program can send many records and then flush once. The producer
+//  publishes records in batches, and stores acknowledge them in batches. So a
+//  flush costs about one round trip to a store and its disk.
 //
 //  CONFIGURATION
 //
@@ -462,8 +462,8 @@ DAFKA_EXPORT const char *
 DAFKA_EXPORT int
     dafka_producer_flush (zactor_t *self, int timeout_msecs);
 
-//  How many records are not acknowledged, of all records that were sent to the
-//  producer. This includes records that the producer has not published yet.
+//  How many of the records that were sent to the producer are not acknowledged.
+//  Records that the producer has not published yet count, too.
 //
 //  Returns -1 when the producer has ended, or `self` is NULL or not a producer.
 //  errno is as after `dafka_producer_flush`. A record whose acknowledgement may
@@ -482,7 +482,7 @@ DAFKA_EXPORT int64_t
 //  producer; errno is then as after `dafka_producer_flush`. When the function
 //  returns -1, `*sequence` is unchanged.
 //
-//  The sequence is one of the partition whose name `dafka_producer_address`
+//  The sequence belongs to the partition whose name `dafka_producer_address`
 //  returns. When the producer takes a new address, its unacknowledged records
 //  begin at 0 in a new partition, and no record of the new partition is
 //  acknowledged at first. So a program that stores the sequence together with
@@ -655,10 +655,11 @@ DAFKA_EXPORT void
 
 //  Hands the record to a producer. The message is then empty, and can be used
 //  again. A content of more than 16 KiB is not copied, unless the record has a
-//  key or headers. An idle producer usually publishes the record before this
-//  function returns, and otherwise soon afterwards. The record's sequence is
-//  the number of records that were sent to this producer before, unless the
-//  producer's address changes (see `dafka_producer_address`).
+//  key or headers. If the producer is idle, the record is usually published
+//  before this function returns. Otherwise it is published soon afterwards. The
+//  record's sequence is the number of records that were sent to this producer
+//  before, unless the producer's address changes (see
+//  `dafka_producer_address`).
 //
 //  The function waits while the producer's queue is full. The queue is full
 //  when it contains as many records as the producer's pipe has room for
@@ -1223,8 +1224,11 @@ DAFKA_EXPORT void
 //  place of `*` or 0. `tower/verbose`: 1 to log each node that announces
 //  itself.
 //
-//  A tower that listens only on this host (loopback, `inproc://`, `ipc://`)
-//  announces the nodes of this host as 127.0.0.1.
+//  If a node without `beacon/address` connects over loopback, `ipc://` or
+//  `inproc://`, the tower announces the node at the address of this host's
+//  first network interface. Exception: if each address of the tower is a
+//  loopback, `ipc://` or `inproc://` address, but not both are `inproc://`, the
+//  tower announces the node at 127.0.0.1.
 //
 //  EXAMPLE
 //
@@ -1613,14 +1617,14 @@ DAFKA_EXPORT void
 //  The beacon sends:
 //
 //    - `CONNECT` or `DISCONNECT`: a peer has appeared or disappeared. A second
-//      frame holds the endpoint as the peer announced it. `dafka_beacon_recv`
+//      frame holds the endpoint as a tower announced it. `dafka_beacon_recv`
 //      applies the change to a socket.
 //
 //  Without `START` the beacon reports peers too, but the peers do not discover
 //  the node.
 //
 //  The host in an endpoint may be a name. The beacon reports a peer even while
-//  its name cannot be resolved. It resolves the name again from time to time.
+//  this name cannot be resolved. It resolves the name again from time to time.
 //  When the result changes, the beacon sends `DISCONNECT` and `CONNECT` for the
 //  endpoint. If a program calls `zsock_connect` itself, ZeroMQ resolves the
 //  name in the thread that serves all sockets of the process. Meanwhile, this
@@ -1753,9 +1757,9 @@ DAFKA_EXPORT void
 //    - `DAFKA_PROTO_HEAD` 'H': topic, address, subject, sequence. From a
 //      producer to consumers and stores
 //    - `DAFKA_PROTO_DIRECT_HEAD` 'E': the same fields. From a producer or store
-//      to one consumer
+//      to the node that requested the head
 //    - `DAFKA_PROTO_GET_HEADS` 'G': topic, address. From a consumer to
-//      producers and stores
+//      producers and stores, and from a store to other stores
 //    - `DAFKA_PROTO_CONSUMER_HELLO` 'W': topic, address, subjects. From a
 //      consumer to one store
 //    - `DAFKA_PROTO_STORE_HELLO` 'L': topic, address. From a store to one
