@@ -99,6 +99,8 @@ pub struct Producer {
     pub max_fetches: usize,
     /// `producer/max_unacked_bytes`.
     pub max_unacked: UnackedLimit,
+    /// `producer/max_unsent_bytes`: bytes of published records that may wait to be sent; `None` = no limit.
+    pub max_unsent_bytes: Option<u64>,
     /// `producer/max_record_bytes`: longest record that the producer publishes.
     pub max_record_bytes: usize,
     /// `producer/compression`: how batches are compressed; `None` = not at all.
@@ -192,6 +194,8 @@ pub struct Store {
     pub max_record_bytes: usize,
     /// `store/max_fetches`: queued FETCHes.
     pub max_fetches: usize,
+    /// `store/max_unsent_bytes`: bytes of responses that may wait to be sent; `None` = no limit.
+    pub max_unsent_bytes: Option<u64>,
     /// `store/verbose`.
     pub verbose: bool,
 }
@@ -303,8 +307,11 @@ impl Beacon {
     }
 }
 
-/// The default limit of messages that wait for one peer. With batches of 64 KiB, this many messages occupy 1 GiB.
+/// The default limit of messages that wait for one peer. Another key limits their memory.
 const MAX_UNSENT_COUNT: i64 = 16_384;
+/// The default limit of records that wait to be sent to all peers of a node together. At 100 MB a second, a consumer
+/// that stops for a second does not reach it.
+const MAX_UNSENT_BYTES: i64 = 128 << 20;
 /// The default limit of messages that wait to be processed. Another key limits their memory.
 const MAX_UNREAD_COUNT: i64 = 1_000_000;
 
@@ -324,6 +331,7 @@ impl Producer {
                 0 => UnackedLimit::None,
                 limit_bytes => UnackedLimit::Bytes(limit_bytes as u64),
             },
+            max_unsent_bytes: keys.bytes("producer/max_unsent_bytes", MAX_UNSENT_BYTES),
             max_record_bytes: keys.record_len("producer/max_record_bytes"),
             compression: keys.compression("producer/compression"),
             verbose: keys.flag("producer/verbose"),
@@ -371,6 +379,7 @@ impl Store {
             max_partitions_per_peer: keys.share("store/max_partitions_per_peer", max_partitions),
             max_record_bytes: keys.record_len("store/max_record_bytes"),
             max_fetches: keys.count("store/max_fetches", 4_096),
+            max_unsent_bytes: keys.bytes("store/max_unsent_bytes", MAX_UNSENT_BYTES),
             verbose: keys.flag("store/verbose"),
         }
     }

@@ -62,6 +62,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
             ignored: &[],
             publisher: Kind::XPUB,
             send_high_watermark: MAX_UNSENT_REQUEST_COUNT,
+            unsent: None,
             max_frame_len_bytes: max_records_frame_len_bytes(settings.consumer.max_record_bytes),
             max_frame_key: Some("consumer/max_record_bytes"),
             subscriptions: &subscriptions,

@@ -53,6 +53,7 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Inventory>) -> Resul
             ignored: &[],
             publisher: Kind::XPUB,
             send_high_watermark: 0,
+            unsent: None,
             max_frame_len_bytes: MAX_FRAME_LEN_BYTES,
             max_frame_key: None,
             subscriptions: &[prefix(id::DIRECT_HEAD, address.as_bytes())],

@@ -35,7 +35,7 @@ pub(crate) use handle::panic_text;
 pub use handle::{Handle, guard, spawn};
 pub use run::{Run, Single};
 
-use crate::net::{Frame, Origin, Peer, Socket, reached_limit};
+use crate::net::{Frame, Origin, Peer, Recipients, Socket, reached_limit};
 use crate::protocol::{Outbox, Payload, Progress};
 use crate::wire::batch::{FULL_LEN_BYTES, MAX_BLOCK_LEN, OVERHEAD_BYTES};
 use crate::wire::{id, record_attributes};
@@ -151,9 +151,12 @@ fn send(socket: &Socket, frame: &[u8], run: Option<Run>) -> zmq::Result<()> {
     // this peer. The peer later requests lost records with FETCH.
     match content {
         None => socket.try_send(&mut Frame::copy(&frame), false)?,
-        Some(mut content) => {
-            socket.try_send(&mut Frame::copy(&frame), true)?;
-            socket.try_send(&mut content, false)?
+        Some(content) => {
+            let recipients = match frame.first() {
+                Some(&(id::RECORD | id::RECORDS)) => Recipients::All,
+                _ => Recipients::One,
+            };
+            socket.publish_records(Frame::copy(&frame), content, recipients)?
         }
     };
     Ok(())

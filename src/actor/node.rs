@@ -7,8 +7,8 @@ use super::requesters::RequesterTable;
 use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result};
 use crate::net::reconnect::Action;
 use crate::net::{
-    Awaited, Backlog, Frame, Inbound, InboundLimits, Kind, Origin, Peer, Pipe, Socket, Subscribers, Wait,
-    Waiting, Wake, Warning, now_ms,
+    Awaited, Backlog, Frame, Inbound, InboundLimits, Kind, Origin, Peer, Pipe, Socket, Subscribers,
+    UnsentLimit, Wait, Waiting, Wake, Warning, now_ms,
 };
 use crate::protocol::producer::copies::IsPeer;
 use crate::settings;
@@ -73,6 +73,8 @@ pub(super) struct Config<'a> {
     pub(super) publisher: Kind,
     /// The most messages that may wait to be sent to one peer.
     pub(super) send_high_watermark: i32,
+    /// How many bytes of records may wait to be sent to all peers together; `None` = no limit.
+    pub(super) unsent: Option<UnsentLimit>,
     /// The longest frame that peers may send.
     pub(super) max_frame_len_bytes: usize,
     /// The configuration key of this limit, if it has one.
@@ -356,6 +358,7 @@ mod tests {
             ignored: &[],
             publisher: Kind::PUB,
             send_high_watermark: 0,
+            unsent: None,
             max_frame_len_bytes: 1_000,
             max_frame_key: None,
             subscriptions: &[],

@@ -13,7 +13,7 @@ use super::{
     ANSWER_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_REQUEST_BYTES, Result, Run, Single, answers_due_ms,
     new_address,
 };
-use crate::net::{Connection, Frame, Kind, Origin, Peer, Pipe, TERM, Warning, now_ms, unix_ms};
+use crate::net::{Connection, Frame, Kind, Origin, Peer, Pipe, TERM, UnsentLimit, Warning, now_ms, unix_ms};
 use crate::protocol::{
     Outbox, Payload, Progress, Sender,
     notice::Notice,
@@ -168,6 +168,7 @@ fn start_node(name: &str, topic: &[u8], settings: &Settings, pipe: &Pipe) -> Res
             ignored: &[],
             publisher: Kind::XPUB,
             send_high_watermark: settings.producer.high_watermark,
+            unsent: UnsentLimit::new("producer/max_unsent_bytes", settings.producer.max_unsent_bytes),
             max_frame_len_bytes: MAX_FRAME_LEN_BYTES,
             max_frame_key: None,
             subscriptions: &subscriptions::producer(name.as_bytes(), topic),

@@ -1,4 +1,4 @@
-//! Limits how much unread data libzmq holds.
+//! Limits how much unread and unsent data libzmq holds.
 //!
 //! The inbound pipes of network sockets have no high-water mark, see [`Socket::limit_untrusted_peers`], and libzmq does
 //! not limit the number of frames of a message. So each process has one thread that compares, many times a second, how
@@ -6,6 +6,9 @@
 //! the comments here say that the connection and its socket hold it. When a socket holds more than its limit, the
 //! thread ends the connections that hold the most. Their peers reconnect, and lost records are fetched again.
 //! Connections over `ipc://` and `inproc://` are not measured: only nodes on the same host can make them.
+//!
+//! The outbound pipes have a high-water mark in messages, but not in bytes. The same thread ends connections of a
+//! socket for which libzmq holds too many unsent records, see [`behind`].
 //!
 //! The nodes call the functions of this file: each node counts what it reads. The thread uses these modules:
 //!
@@ -18,6 +21,7 @@
 
 use super::guard::{Guard, thread_time};
 use super::listen_address::ListenAddress;
+use super::unsent::Unsent;
 use super::{Frame, Origin, Socket};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -27,6 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 mod accept_filter;
+mod behind;
 mod connection;
 mod growth;
 mod held;
@@ -117,23 +122,31 @@ impl Turn {
 
 impl Backlog {
     /// Limits a bound socket to `limit_bytes` of received data in total. A smaller limit than 1 MiB is raised to 1 MiB.
+    /// Also enforces the limit that [`Socket::limit_unsent`] has set.
     pub fn listening(name: &str, socket: &Socket, limit_bytes: usize) -> Backlog {
         let endpoint = socket.last_endpoint().unwrap_or_default();
         let direction = match ListenAddress::parse(&endpoint) {
             Some(address) => Direction::Listening(address),
             None => Direction::Connecting(Mutex::default()),
         };
-        Backlog::new(name, direction, limit_bytes.max(MIN_LISTENING_BYTES), 0)
+        Backlog::new(name, direction, limit_bytes.max(MIN_LISTENING_BYTES), 0, socket.unsent.clone())
     }
 
     /// Limits a connecting socket to `limit_bytes` of memory in total, plus one frame of `max_frame_len_bytes`. If
     /// `max_frame_len_bytes` is 0, `limit_bytes` limits the received data instead of the memory.
     pub fn connecting(name: &str, limit_bytes: usize, max_frame_len_bytes: usize) -> Backlog {
-        Backlog::new(name, Direction::Connecting(Mutex::default()), limit_bytes, max_frame_len_bytes)
+        Backlog::new(name, Direction::Connecting(Mutex::default()), limit_bytes, max_frame_len_bytes, None)
     }
 
-    fn new(name: &str, direction: Direction, limit_bytes: usize, max_frame_len_bytes: usize) -> Backlog {
-        let socket = BoundedSocket::new(name, direction, limit_bytes as u64, max_frame_len_bytes as u64);
+    fn new(
+        name: &str,
+        direction: Direction,
+        limit_bytes: usize,
+        max_frame_len_bytes: usize,
+        unsent: Option<Arc<Unsent>>,
+    ) -> Backlog {
+        let (limit_bytes, max_frame_len_bytes) = (limit_bytes as u64, max_frame_len_bytes as u64);
+        let socket = BoundedSocket::new(name, direction, limit_bytes, max_frame_len_bytes, unsent);
         let mut registry = registry();
         registry.insert(socket.clone());
         if registry.guard.is_none() {

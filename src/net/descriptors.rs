@@ -70,6 +70,13 @@ pub(super) fn socket_number(file: RawFd) -> Option<u64> {
     (status.st_mode & libc::S_IFMT == libc::S_IFSOCK).then_some(status.st_ino)
 }
 
+/// True while the kernel has room for more data of a connection. Then libzmq queues nothing for it.
+pub(super) fn can_be_written(file: RawFd) -> bool {
+    let mut item = libc::pollfd { fd: file, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: the pointer refers to one `pollfd`, which `poll` may change. The call does not wait.
+    unsafe { libc::poll(&mut item, 1, 0) > 0 && item.revents & libc::POLLOUT != 0 }
+}
+
 /// The numbers of the sockets that this process has inherited from a process that uses the library. They were open when
 /// this process made its own first socket. They are copies of the parent's sockets: to end one of them would end the
 /// parent's connection. Empty if this process was not forked by such a process.

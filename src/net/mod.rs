@@ -29,6 +29,7 @@ mod resolver;
 mod socket;
 mod socket_file;
 mod subscribers;
+mod unsent;
 mod wake;
 mod warning;
 
@@ -52,5 +53,6 @@ pub use reconnect::Reconnect;
 pub use resolver::Resolver;
 pub use socket::{Kind, Socket};
 pub use subscribers::Subscribers;
+pub use unsent::{Recipients, UnsentLimit};
 pub use wake::Wake;
 pub use warning::Warning;

@@ -11,7 +11,7 @@
 
 use super::Frame;
 use super::Peer;
-use super::descriptors::{end_connection, socket_number};
+use super::descriptors::{can_be_written, end_connection, socket_number};
 use super::endpoint::{host_of, host_of_endpoint};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -217,13 +217,6 @@ impl Readers {
             }
         }
     }
-}
-
-/// True while the kernel has room for more data. Then libzmq queues nothing.
-fn can_be_written(file: RawFd) -> bool {
-    let mut item = libc::pollfd { fd: file, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: the pointer refers to one `pollfd`, which `poll` may change. The call does not wait.
-    unsafe { libc::poll(&mut item, 1, 0) > 0 && item.revents & libc::POLLOUT != 0 }
 }
 
 /// Chooses the connection to end when too many have the same subscription. It belongs to the host that has the most of

@@ -5,6 +5,7 @@ use super::actor_state::ActorState;
 use super::descriptors::note_inherited;
 use super::endpoint::port_of;
 use super::socket_file::SocketFile;
+use super::unsent::Unsent;
 use crate::czmq::fork::{GENERATIONS, PerProcess, generation};
 use crate::czmq::{self, exit};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -33,6 +34,8 @@ pub struct Socket {
     file: RefCell<Option<SocketFile>>,
     /// At an actor's end of its pipe: the state of the actor, which the owner can read.
     pub(super) own_actor: OnceCell<Arc<ActorState>>,
+    /// What libzmq has not sent yet of the records that were published on this socket. `None` if this is not counted.
+    pub(super) unsent: Option<Arc<Unsent>>,
     /// The generation of the process that made this object, see [`generation`].
     generation: u32,
 }
@@ -81,6 +84,7 @@ impl Socket {
             has_signalled: Cell::new(false),
             file: RefCell::default(),
             own_actor: OnceCell::new(),
+            unsent: None,
             generation: generation(),
         }
     }

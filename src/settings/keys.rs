@@ -97,6 +97,11 @@ impl<'a> Keys<'a> {
         self.number(key, i64::from(default), 1, max) as usize
     }
 
+    /// A limit in bytes. `None` if it is 0: no limit.
+    pub(super) fn bytes(&mut self, key: &'static str, default: i64) -> Option<u64> {
+        u64::try_from(self.number(key, default, 0, i64::MAX)).ok().filter(|&bytes| bytes > 0)
+    }
+
     /// The limit of one peer. The default is half of `whole`, the limit of all peers, so that no peer can use up all of
     /// it.
     pub(super) fn share(&mut self, key: &'static str, whole: usize) -> usize {

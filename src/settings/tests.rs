@@ -20,6 +20,7 @@ fn the_defaults_of_0_1_0_stay() {
     assert_eq!(settings.beacon.connect_timeout_ms, Some(1_000));
     assert_eq!(settings.producer.head_interval_ms, 1_000);
     assert_eq!((settings.producer.high_watermark, settings.store.high_watermark), (16_384, 1_000_000));
+    assert_eq!(settings.producer.max_unsent_bytes, Some(128 << 20));
     assert!(!settings.producer.terminate_unacked);
     assert_eq!(settings.consumer.offset_reset, None);
     assert_eq!(settings.store.db, "storedb");
@@ -46,6 +47,8 @@ fn values_are_read() {
         ("store/file_mode", "0640"),
         ("producer/min_stores", "2"),
         ("producer/max_unacked_bytes", "1000000"),
+        ("producer/max_unsent_bytes", "0"),
+        ("store/max_unsent_bytes", "5000000"),
         ("consumer/max_partitions", "1"),
         ("store/max_partitions", "1000"),
         ("store/max_partitions_per_peer", "900"),
@@ -61,6 +64,10 @@ fn values_are_read() {
     assert_eq!(
         (settings.producer.min_stores, settings.producer.max_unacked),
         (2, UnackedLimit::Bytes(1_000_000))
+    );
+    assert_eq!(
+        (settings.producer.max_unsent_bytes, settings.store.max_unsent_bytes),
+        (None, Some(5_000_000))
     );
     assert_eq!((settings.consumer.max_partitions_per_peer, settings.store.max_partitions_per_peer), (1, 900));
 }
@@ -130,6 +137,7 @@ fn an_invalid_value_is_reported_and_the_default_is_used() {
         ("store/file_mode", "0240"),
         ("producer/min_stores", "0"),
         ("producer/max_unacked_bytes", "-1"),
+        ("producer/max_unsent_bytes", "-1"),
         ("consumer/reorder_bytes", "0"),
         ("beacon/max_peers", "many"),
         ("beacon/max_pending_peers", "0"),

@@ -1,7 +1,8 @@
-//! Nodes that are too slow: no record is lost, and no other node waits for them.
+//! Nodes that are too slow: no record is lost, no other node waits for them, and they cost limited memory.
 
 use crate::e2e::{Cluster, DEADLINE, Program, assert_contents};
 use crate::peer::{Node, direct_record, fetch, get_heads, to};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 const TOPIC: &str = "load";
@@ -102,6 +103,89 @@ fn a_consumer_whose_output_is_not_read_keeps_its_connections_and_loses_nothing()
 /// The memory of a process without mapped files.
 fn own_memory_bytes(program: &Program) -> u64 {
     program.memory_bytes("RssAnon:")
+}
+
+/// The local ports of a process's connections.
+fn local_ports(program: &Program) -> BTreeSet<u16> {
+    let files = std::fs::read_dir(format!("/proc/{}/fd", program.pid())).expect("a process");
+    let targets = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    let open: BTreeSet<String> = targets.map(|target| target.to_string_lossy().into_owned()).collect();
+    let connections = std::fs::read_to_string(format!("/proc/{}/net/tcp", program.pid())).expect("a process");
+    let local_port = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (_, port) = fields.get(1)?.split_once(':')?;
+        open.contains(&format!("socket:[{}]", fields.get(9)?)).then_some(u16::from_str_radix(port, 16).ok()?)
+    };
+    connections.lines().filter_map(local_port).collect()
+}
+
+/// The connections that a node has ended, as it logs them.
+fn ended(log: &str) -> Vec<&str> {
+    log.lines().filter(|line| line.contains("was ended")).collect()
+}
+
+/// A stopped consumer would cost the producer 200 MB. Its connection is ended instead, and no other connection.
+#[test]
+fn a_stopped_consumer_does_not_fill_a_producers_memory() {
+    const LIMIT_BYTES: u64 = 16 << 20;
+    let mut cluster = Cluster::new();
+    cluster.set("producer/max_unsent_bytes", &LIMIT_BYTES.to_string());
+    // No node disconnects the stopped consumer because of its missing beacons.
+    cluster.set("beacon/timeout", "60000");
+    // The other nodes are never far behind.
+    cluster.set("producer/max_unacked_bytes", &(LIMIT_BYTES / 8).to_string());
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let (mut reading, mut stopped) = (cluster.consumer(TOPIC), cluster.consumer(TOPIC));
+    let mut producer = cluster.producer(TOPIC);
+    let records: Vec<Vec<u8>> = (0..20_000).map(|i| format!("{i:010000}").into_bytes()).collect();
+    let (first, rest) = records.split_at(1);
+    producer.feed(first);
+    reading.expect_records(TOPIC, first, "the first record");
+    stopped.expect_records(TOPIC, first, "the first record");
+    stopped.pause();
+
+    let stopped_ports = local_ports(&stopped);
+    let (before_bytes, mut most_bytes) = (own_memory_bytes(&producer), 0);
+    producer.feed(rest);
+    let mut printed = Vec::new();
+    while printed.len() < rest.len() {
+        printed.extend(reading.lines(100.min(rest.len() - printed.len()), "all records"));
+        most_bytes = most_bytes.max(own_memory_bytes(&producer));
+    }
+    assert_contents(TOPIC, &printed, rest);
+    let growth_bytes = most_bytes.saturating_sub(before_bytes);
+    println!("the producer has grown by {} MiB", growth_bytes >> 20);
+    assert!(growth_bytes < 2 * LIMIT_BYTES + (48 << 20), "{growth_bytes} octets");
+    producer.wait_for_log("was ended");
+    producer.close_input();
+    let log = producer.log();
+    println!("{:?}", ended(&log));
+    producer.expect_success("the end of its input, with a store present");
+    let is_stopped = |line: &str| {
+        stopped_ports.iter().any(|port| line.contains(&format!("127.0.0.1:{port} was ended: its peer ")))
+    };
+    assert!(matches!(ended(&log)[..], [line] if is_stopped(line)), "{stopped_ports:?}\n{log}");
+
+    stopped.resume();
+    stopped.expect_records(TOPIC, rest, "all records");
+    stopped.expect_no_more();
+    reading.expect_no_more();
+}
+
+/// Each record is longer than the limit, and the consumers fetch at the same time.
+#[test]
+fn a_store_disconnects_no_consumer_that_reads() {
+    let cluster = Cluster::new().with("store/max_unsent_bytes", "1048576").with_tower();
+    let store = cluster.store("store");
+    let records: Vec<Vec<u8>> = (b'A'..=b'Z').map(|byte| vec![byte; 2 << 20]).collect();
+    cluster.publish(TOPIC, &records);
+    let consumers = [(); 3].map(|()| cluster.consumer(TOPIC));
+    for mut consumer in consumers {
+        consumer.expect_records(TOPIC, &records, "all records");
+        consumer.expect_no_more();
+    }
+    assert_eq!(ended(&store.log()), [""; 0]);
 }
 
 #[test]

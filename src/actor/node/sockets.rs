@@ -10,9 +10,12 @@ const LINGER_MS: i32 = 3_000;
 
 /// Creates the socket on which a node publishes. It is not bound yet.
 pub(super) fn publisher(config: &Config) -> Result<Socket> {
-    let publisher = Socket::new(config.publisher)?;
+    let mut publisher = Socket::new(config.publisher)?;
     publisher.limit_untrusted_subscribers()?;
     publisher.zmq().set_sndhwm(config.send_high_watermark)?;
+    if let Some(limit) = config.unsent {
+        publisher.limit_unsent(limit);
+    }
     if publisher.zmq().get_linger()? == 0 {
         publisher.zmq().set_linger(LINGER_MS)?;
     }

@@ -9,7 +9,7 @@ use crate::actor::notices::Notices;
 use crate::actor::requesters::heads_at_once;
 use crate::actor::role::{Flow, Receives, Role};
 use crate::actor::{ANSWER_COUNT, MAX_UNREAD_REQUEST_BYTES, Result, Run, answers_due_ms};
-use crate::net::{Frame, Kind, Origin, Pipe, TERM};
+use crate::net::{Frame, Kind, Origin, Pipe, TERM, UnsentLimit};
 use crate::protocol::store::reader::{EachHead, Reader, Source};
 use crate::protocol::{Outbox, Progress, Sender, subscriptions};
 use crate::settings::Settings;
@@ -94,6 +94,7 @@ pub(super) fn run(
             ignored: &[writer],
             publisher: Kind::XPUB,
             send_high_watermark,
+            unsent: UnsentLimit::new("store/max_unsent_bytes", settings.store.max_unsent_bytes),
             max_frame_len_bytes: MAX_HELLO_LEN_BYTES,
             max_frame_key: None,
             subscriptions: &subscriptions::store_reader(address.as_bytes()),

@@ -54,6 +54,7 @@ pub(super) fn run(
             ignored: &[reader],
             publisher: Kind::XPUB,
             send_high_watermark: MAX_UNSENT_REQUEST_COUNT,
+            unsent: None,
             max_frame_len_bytes: max_records_frame_len_bytes(settings.store.max_record_bytes),
             max_frame_key: Some("store/max_record_bytes"),
             subscriptions: &subscriptions::store_writer(own),

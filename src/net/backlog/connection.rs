@@ -1,6 +1,7 @@
 //! Estimates how much unread data of one connection libzmq holds: the kernel counts received bytes, and the node counts
 //! the bytes that it reads.
 
+use super::behind::Behind;
 use super::registry::BoundedSocket;
 use super::{SMALL_BYTES, Taken};
 use crate::net::Peer;
@@ -39,6 +40,7 @@ pub(super) struct Connection {
     latest_received_bytes: u64,
     in_kernel_bytes: u64,
     pub(super) held_bytes: u64,
+    pub(super) behind: Behind,
     pub(super) is_ended: bool,
     pub(super) is_listed: bool,
 }
@@ -64,6 +66,7 @@ impl Connection {
             latest_received_bytes: 0,
             in_kernel_bytes: 0,
             held_bytes: 0,
+            behind: Behind::new(),
             is_ended: false,
             is_listed: true,
         }
@@ -181,22 +184,27 @@ pub(super) fn arrived((file, number): Id, taken_bytes: u64) -> Option<(Arrived, 
 /// What a TCP connection has received since it was made. `None` for other sockets, or when the kernel does not report
 /// the count.
 fn received(file: RawFd) -> Option<Arrived> {
-    /// The offsets of `tcpi_bytes_received` and `tcpi_data_segs_in` in `struct tcp_info` of linux/tcp.h.
+    /// The offsets of `tcpi_bytes_received` and `tcpi_data_segs_in`.
     const BYTES_OFFSET: usize = 128;
     const SEGMENTS_OFFSET: usize = 152;
-    let mut info = [0_u8; SEGMENTS_OFFSET + 4];
+    let info = tcp_info(file)?;
+    let len_bytes = info[BYTES_OFFSET..].first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))?;
+    let segments = info[SEGMENTS_OFFSET..].first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))?;
+    Some(Arrived { len_bytes, segments: segments.into() })
+}
+
+/// The part of `struct tcp_info` of linux/tcp.h that is used here. `None` if the descriptor is not a TCP connection, or
+/// the kernel does not count bytes. Older kernels do not count segments, and this count stays 0.
+pub(super) fn tcp_info(file: RawFd) -> Option<[u8; 156]> {
+    /// The end of `tcpi_bytes_received`.
+    const MIN_LEN_BYTES: usize = 136;
+    let mut info = [0; 156];
     let mut len = info.len() as libc::socklen_t;
     // SAFETY: the buffer is writable and has this length.
     let rc = unsafe {
         libc::getsockopt(file, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut len)
     };
-    if rc != 0 || (len as usize) < BYTES_OFFSET + 8 {
-        return None;
-    }
-    // Older kernels do not count segments, and the count stays 0.
-    let len_bytes = info[BYTES_OFFSET..].first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))?;
-    let segments = info[SEGMENTS_OFFSET..].first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))?;
-    Some(Arrived { len_bytes, segments: segments.into() })
+    (rc == 0 && len as usize >= MIN_LEN_BYTES).then_some(info)
 }
 
 /// How much of the received data libzmq has not read.

@@ -7,6 +7,7 @@ use crate::net::Peer;
 use crate::net::endpoint::{name_and_port, socket_address};
 use crate::net::guard::Guard;
 use crate::net::listen_address::ListenAddress;
+use crate::net::unsent::Unsent;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
@@ -23,6 +24,8 @@ pub(super) struct BoundedSocket {
     pub(super) direction: Direction,
     pub(super) limit_bytes: u64,
     pub(super) max_frame_len_bytes: u64,
+    /// The published records that libzmq has not sent yet, if they are limited.
+    pub(super) unsent: Option<Arc<Unsent>>,
     /// What the node has read since the latest scan. The key is the connection's descriptor.
     pub(super) taken: Mutex<HashMap<RawFd, Taken>>,
     /// True if, at some moment since the latest scan, the node had read everything.
@@ -43,6 +46,7 @@ impl BoundedSocket {
         direction: Direction,
         limit_bytes: u64,
         max_frame_len_bytes: u64,
+        unsent: Option<Arc<Unsent>>,
     ) -> Arc<BoundedSocket> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         Arc::new(BoundedSocket {
@@ -51,6 +55,7 @@ impl BoundedSocket {
             direction,
             limit_bytes,
             max_frame_len_bytes,
+            unsent,
             taken: Mutex::default(),
             was_empty: AtomicBool::new(false),
         })

@@ -1,6 +1,7 @@
 //! The scan of all connections whose unread messages are limited.
 
 use super::accept_filter::{AcceptFilter, Step};
+use super::behind::{Reason, sent, victims};
 use super::connection::{Connection, Id, arrived};
 use super::growth::Growth;
 use super::held::{Held, Leftovers};
@@ -11,7 +12,8 @@ use super::{SMALL_BYTES, Taken, lock};
 use crate::net::descriptors::{Descriptors, end_connection, socket_number};
 use crate::net::guard::thread_time;
 use crate::net::listen_address::ListenAddress;
-use crate::net::{Peer, Warning, now_ms};
+use crate::net::unsent::Published;
+use crate::net::{Peer, UnsentLimit, Warning, now_ms};
 use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -94,6 +96,8 @@ impl Scanner {
         self.list();
         let received = self.measure(taken, &empty);
         let (overfull, is_busy) = self.end();
+        self.measure_behind();
+        self.end_behind();
         for i in 0..self.listeners.len() {
             let socket = self.listeners[i].clone();
             if let Direction::Listening(address @ ListenAddress::Tcp(_)) = &socket.direction {
@@ -128,6 +132,19 @@ impl Scanner {
             }
         }
         (taken, empty)
+    }
+
+    /// Updates how far each connection is behind.
+    fn measure_behind(&mut self) {
+        // Before the kernel's counts are read: what is published later cannot have been sent.
+        let all = self.sockets.iter().filter_map(|socket| Some((socket.id, socket.unsent.as_ref()?.take()?)));
+        let (published, now) = (all.collect::<HashMap<u64, Published>>(), Instant::now());
+        for (&id, connection) in &mut self.connections {
+            match published.get(&connection.socket.id) {
+                Some(&published) => connection.behind.update(published, sent(id), now),
+                None => connection.behind.reset(),
+            }
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -297,7 +314,34 @@ impl Scanner {
         (held.into_keys().collect(), is_busy)
     }
 
+    /// Ends connections whose peers have stopped reading, or read the published records too slowly.
+    fn end_behind(&mut self) {
+        for i in 0..self.sockets.len() {
+            let socket = self.sockets[i].clone();
+            let Some(unsent) = &socket.unsent else { continue };
+            for (id, reason) in victims(unsent, socket.id, &self.connections, Instant::now()) {
+                self.end_because(id, |connection| {
+                    let (UnsentLimit { bytes, key }, all) = (unsent.limit, unsent.published().all);
+                    let what = match reason {
+                        Reason::Stopped => "its peer has stopped reading".into(),
+                        Reason::TooSlow => {
+                            format!("its peer reads too slowly, {} bytes behind", connection.behind.bytes())
+                        }
+                    };
+                    format!("{what}: {} bytes wait to be sent to all peers ({key} = {bytes})", all.len_bytes)
+                });
+            }
+        }
+    }
+
     fn end_one(&mut self, id: Id) {
+        self.end_because(id, |connection| {
+            format!("too much of its data is unprocessed: {} bytes", connection.held_bytes)
+        });
+    }
+
+    /// Ends a connection. `why` returns the reason, for the log.
+    fn end_because(&mut self, id: Id, why: impl FnOnce(&Connection) -> String) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         // If a connection cannot be ended now, the next scan retries.
         connection.is_ended = end_connection(id.0, id.1);
@@ -307,11 +351,9 @@ impl Scanner {
             return;
         }
         self.warning.warn(now_ms(), || {
-            let (name, peer, held) = (&connection.socket.name, &connection.peer, connection.held_bytes);
+            let (name, peer) = (&connection.socket.name, &connection.peer);
             let what = if is_ended { "was ended" } else { "cannot be ended" };
-            format!(
-                "{name}: the connection with {peer} {what}: too much of its data is unprocessed: {held} bytes"
-            )
+            format!("{name}: the connection with {peer} {what}: {}", why(connection))
         });
     }
 }

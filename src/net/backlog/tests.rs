@@ -14,7 +14,8 @@ const MIB: u64 = 1 << 20;
 
 /// A socket that connects, and is not registered.
 fn bounded(limit_bytes: u64, max_frame_len_bytes: u64) -> Arc<BoundedSocket> {
-    BoundedSocket::new("Test", Direction::Connecting(Mutex::default()), limit_bytes, max_frame_len_bytes)
+    let direction = Direction::Connecting(Mutex::default());
+    BoundedSocket::new("Test", direction, limit_bytes, max_frame_len_bytes, None)
 }
 
 /// A connection that has received `received_bytes` in full segments. The node has read nothing of them.

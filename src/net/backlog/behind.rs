@@ -1,0 +1,175 @@
+//! Which connections are ended when libzmq holds too many records that were not sent.
+//!
+//! libzmq does not report how much it has queued for a connection. While the kernel has room for more data of a
+//! connection, libzmq queues nothing for it. A connection that lacks room waits for its peer. Connections end in two
+//! steps, so that a connection whose peer reads is ended last:
+//!
+//! 1. libzmq holds more than the limit: each connection ends whose peer has stopped reading.
+//! 2. libzmq holds more than twice the limit, of the stream alone (see [`Recipients`]): the connection that is furthest
+//!    behind ends, if it is behind by more than the limit. Another one can end only after libzmq has dropped the queue
+//!    of this one.
+//!
+//! The longest content that libzmq holds comes on top of each of these numbers. Otherwise, a record that is longer than
+//! the limit could never be sent.
+//!
+//! How far a connection is behind: the node counts the bytes of the stream that it publishes, and the kernel counts the
+//! bytes that are written to each connection. The difference is too large if libzmq drops messages for a peer whose
+//! queue is full. But it never exceeds what libzmq holds of the stream. It is too small if the peer also receives
+//! responses. Nothing is measured while libzmq holds less than a quarter of the limit, so the difference may also be
+//! too small by this quarter. It becomes zero when the kernel holds no data of the connection, or has room for more in
+//! two scans in a row.
+//!
+//! Responses do not count in the second step: each requester gets the next ones when it has read the earlier ones. So a
+//! requester that reads is never disconnected because of other requesters.
+//!
+//! The peer of an ended connection reconnects, and fetches what it has missed. Its new connection is not behind.
+//!
+//! [`Recipients`]: crate::net::Recipients
+
+use super::SMALL_BYTES;
+use super::connection::{Connection, Id, tcp_info};
+use crate::net::descriptors::{can_be_written, socket_number};
+use crate::net::unsent::{Published, Unsent};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// A peer has stopped reading if it has acknowledged hardly anything for this time. It is longer than the kernel needs
+/// to send a lost segment three times.
+const STALL: Duration = Duration::from_secs(2);
+/// How much the time between two scans adds to a stall at most. So two scans are needed, and time in which the host
+/// was suspended hardly counts.
+const MAX_STEP: Duration = Duration::from_secs(1);
+
+/// What the kernel has sent over a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// What the peer has acknowledged since the connection was made.
+    pub(super) acked_bytes: u64,
+    /// What libzmq has written, and the peer has not acknowledged.
+    pub(super) in_kernel_bytes: u64,
+    /// Whether the kernel has room for more.
+    pub(super) is_writable: bool,
+}
+
+/// What the kernel has sent over a connection. `None` when the connection has ended, or the kernel does not report the
+/// counts.
+pub(super) fn sent((file, number): Id) -> Option<Sent> {
+    /// The offset of `tcpi_bytes_acked`.
+    const ACKED_OFFSET: usize = 120;
+    let info = tcp_info(file)?;
+    let acked_bytes = info[ACKED_OFFSET..].first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))?;
+    let mut len: libc::c_int = 0;
+    // SAFETY: the pointer is to a live int. For a descriptor that is not a socket, the call fails.
+    let rc = unsafe { libc::ioctl(file, libc::TIOCOUTQ, &mut len) };
+    let in_kernel_bytes = u64::try_from(len).ok().filter(|_| rc == 0)?;
+    let is_writable = can_be_written(file);
+    // Check the socket last, because libzmq may close the descriptor at any time, and another connection may get it.
+    (socket_number(file) == Some(number)).then_some(Sent { acked_bytes, in_kernel_bytes, is_writable })
+}
+
+/// How far a connection is behind.
+pub(super) struct Behind {
+    /// At most this much of the stream waits in libzmq for this connection.
+    bytes: u64,
+    /// What libzmq had written at the latest update.
+    written_bytes: u64,
+    was_writable: bool,
+    /// `None` if nothing was measured at the latest scan.
+    progress: Option<Progress>,
+}
+
+/// What the peer reads.
+#[derive(Clone, Copy)]
+struct Progress {
+    /// The peer has read something when it has acknowledged this much since the connection was made: all that was in
+    /// the kernel when the peer was last found to read, but at most [`SMALL_BYTES`] more than at that time.
+    next_bytes: u64,
+    /// How long it has not read, according to the scans.
+    stalled: Duration,
+    updated: Instant,
+}
+
+impl Behind {
+    /// For a new connection.
+    pub(super) fn new() -> Behind {
+        Behind { bytes: 0, written_bytes: 0, was_writable: false, progress: None }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Call this at each scan while libzmq holds little.
+    pub(super) fn reset(&mut self) {
+        (self.bytes, self.was_writable, self.progress) = (0, false, None);
+    }
+
+    /// Call this at each scan while libzmq holds much.
+    pub(super) fn update(&mut self, published: Published, sent: Option<Sent>, now: Instant) {
+        let Some(sent) = sent else { return };
+        let written_bytes = self.written_bytes.max(sent.acked_bytes.saturating_add(sent.in_kernel_bytes));
+        let newly_written_bytes = written_bytes - self.written_bytes;
+        self.written_bytes = written_bytes;
+        let is_stalled = sent.in_kernel_bytes > 0 && !sent.is_writable;
+        self.progress = Some(match self.progress {
+            Some(progress) if is_stalled && sent.acked_bytes < progress.next_bytes => {
+                let step = now.saturating_duration_since(progress.updated).min(MAX_STEP);
+                Progress { stalled: progress.stalled + step, updated: now, ..progress }
+            }
+            _ => {
+                let next_bytes = written_bytes.min(sent.acked_bytes.saturating_add(SMALL_BYTES));
+                Progress { next_bytes, stalled: Duration::ZERO, updated: now }
+            }
+        });
+        // libzmq may just not have had the time to use the room. So once is not enough.
+        let was_writable = std::mem::replace(&mut self.was_writable, sent.is_writable);
+        let is_empty = sent.in_kernel_bytes == 0 || sent.is_writable && was_writable;
+        let bytes = self.bytes.saturating_add(published.stream_bytes).saturating_sub(newly_written_bytes);
+        self.bytes = if is_empty { 0 } else { bytes.min(published.stream.len_bytes) };
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.progress.is_some_and(|progress| progress.stalled >= STALL)
+    }
+}
+
+/// Why connections are ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    Stopped,
+    TooSlow,
+}
+
+/// The connections to end of a socket. Call this after each update.
+pub(super) fn victims(
+    unsent: &Unsent,
+    socket: u64,
+    connections: &HashMap<Id, Connection>,
+    now: Instant,
+) -> Vec<(Id, Reason)> {
+    let (published, limit_bytes) = (unsent.published(), unsent.limit.bytes);
+    if published.all.extra_bytes() <= limit_bytes {
+        return Vec::new();
+    }
+    let own: Vec<_> = connections.iter().filter(|(_, connection)| connection.socket.id == socket).collect();
+    let has_stopped = |connection: &Connection| !connection.is_ended && connection.behind.has_stopped();
+    let stopped = own.iter().filter(|(_, connection)| has_stopped(connection));
+    let stopped: Vec<_> = stopped.map(|(id, _)| (**id, Reason::Stopped)).collect();
+    // libzmq may still hold the queues of connections that were ended.
+    let is_any_ended = own.iter().any(|(_, connection)| connection.is_ended);
+    let is_far_beyond = published.stream.extra_bytes() / 2 > limit_bytes;
+    if !stopped.is_empty() || is_any_ended || !is_far_beyond {
+        return stopped;
+    }
+    let Some((&id, furthest)) = own.into_iter().max_by_key(|(_, connection)| connection.behind.bytes) else {
+        return Vec::new();
+    };
+    let extra_bytes = furthest.behind.bytes.saturating_sub(published.stream.longest_bytes);
+    if extra_bytes <= limit_bytes || !unsent.may_end_slow(now) {
+        return Vec::new();
+    }
+    vec![(id, Reason::TooSlow)]
+}
+
+#[cfg(test)]
+mod tests;
