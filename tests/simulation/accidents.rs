@@ -67,8 +67,8 @@ impl Plan {
                 self.at(random, Action::Seek { consumer, partition, to });
             }
         }
-        if random.chance(300) {
-            for _ in 0..random.between(1, 8) {
+        if random.chance(500) {
+            for _ in 0..random.between(1, 40) {
                 let (consumer, topic, lasts) =
                     (random.next(), random.pick(&TOPICS), random.below(20_000) * MS);
                 self.at(random, Action::Pause { consumer, topic, lasts });
