@@ -1,9 +1,9 @@
 //! The beacon: announces nodes to the towers, and reports to each node its peers.
 //!
-//! All nodes of a process that have the same towers share one beacon, which has its own thread (see
-//! `beacon/shared.rs`). A node joins the beacon, and receives a `Report::Ready` when a tower has welcomed the beacon,
-//! or when no tower has done so within the timeout. After `Membership::announce`, the beacon reports the node's
-//! peers. The reported endpoints contain the addresses of the hosts.
+//! All nodes of a process that have the same towers and the same choice of IPv6 share one beacon, which has its own
+//! thread (see `beacon/shared.rs`). A node joins the beacon, and receives a `Report::Ready` when a tower has welcomed
+//! the beacon, or when no tower has done so within the timeout. After `Membership::announce`, the beacon reports the
+//! node's peers. The reported endpoints contain the addresses of the hosts.
 //!
 //! The beacon of an application (the C class `dafka_beacon`) has a thread and connections of its own. Its commands on
 //! the pipe are `START` address port, `STOP` and `$TERM`. It sends a ready signal, and then reports peers, even without

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 
 /// The options of the console producer for its records.
 pub struct InputFormat {
-    /// The last byte of each line. `None`: a line ends with a line feed and the carriage returns before it.
+    /// The last byte of each line. `None`: a line ends as [`Lines::new`](super::Lines::new) describes.
     pub delimiter: Option<u8>,
     key_delimiter: Option<Vec<u8>>,
     headers: HeadersBuf,

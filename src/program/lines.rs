@@ -41,7 +41,8 @@ pub enum Line<'a> {
 
 impl Lines {
     /// Starts at line 1. A line is skipped if it has more than `max_len_bytes` before its end. The end of a line is
-    /// `delimiter`. Without one, it is a line feed and the carriage returns before it.
+    /// `delimiter`. Without one, it is a line feed and the carriage returns before it. Carriage returns at the end of
+    /// the input are a line end, too.
     pub fn new(max_len_bytes: usize, delimiter: Option<u8>) -> Lines {
         Lines {
             max_len_bytes,

@@ -1,4 +1,4 @@
-//! The members of a beacon: the nodes of a process that have the same towers.
+//! The members of a beacon: the nodes of a process that share the beacon, see [`shared`](super::shared).
 //!
 //! A beacon of a peer concerns only the members that exchange messages with this peer. So the work per beacon is
 //! proportional to the number of connections, not to the number of members.

@@ -96,8 +96,8 @@ impl<'a> RecordPipe<'a> {
     }
 
     /// Sends a record to the producer, with its own timestamp if it has one. Waits while there is no room, as long as
-    /// `is_patient` returns true. Returns false when the record was not sent. When a long record was sent, `content` is
-    /// empty afterwards.
+    /// `is_patient` returns true. Returns false when the record was not sent. When a long record was sent, `content`
+    /// may be empty afterwards.
     ///
     /// # Errors
     /// When the producer has ended.

@@ -3,19 +3,20 @@
 //! An ACK does not prove that the store still has the record. A store that lost its database returns under another
 //! name, so the same disk could count twice. ACKs are therefore counted in rounds. When a round begins, the producer
 //! notes which records each store has acknowledged so far. A store counts in the round once it has sent another ACK. If
-//! the other ACK is for fewer records, the producer notes only these for the store. So each store that counts in a
-//! round had the noted records when the round began.
+//! this new ACK is for fewer records than the noted ones, the producer notes only the records of the new ACK. So each
+//! store that counts in a round had the noted records when the round began.
 //!
 //! A store whose database is restored from a copy keeps its name. It has lost records that it had acknowledged, and may
 //! have received them again since. A restore requires a restart of the store, which ends its connections. So the ACKs
 //! of a store are counted from zero for each new connection.
 //!
 //! A store counts only while its node is a peer of the producer's node. Stores of libdafka 0.1.0 do not repeat ACKs, so
-//! the records of such a store count again as soon as its node is back at the same endpoint. An ACK of such a store
-//! does not count while its node is no longer a peer: no later event would end the effect of the ACK.
+//! the records of such a store count again as soon as its node is back at the same endpoint. If the producer reads an
+//! ACK of such a store after it has handled the disappearance of the store's node, the ACK does not count while the
+//! node is gone. Otherwise the ACK would always count, because the event that ends its effect is already over.
 //!
-//! A peer may invent names. When there are too many, names of peers that are gone are dropped first. If all peers are
-//! there, the host with most names is selected, and of this host the connection with most names. A name that arrived
+//! A peer may invent names. When there are too many names, names of peers that are gone are dropped first. If no peer
+//! is gone, the host with most names is selected, and on this host the connection with most names. A name that arrived
 //! over this connection is dropped.
 
 use crate::protocol::shares::RankedShares;
@@ -78,8 +79,8 @@ impl Copies {
         }
     }
 
-    /// `is_peer` returns whether a connection leads to a peer. Without this call, every connection counts as one that
-    /// does.
+    /// `is_peer` returns whether a connection leads to a peer. Without this call, every connection counts as a
+    /// connection to a peer.
     pub fn with_peers(self, is_peer: IsPeer) -> Self {
         Copies { is_peer, ..self }
     }
@@ -172,8 +173,8 @@ impl Copies {
     }
 
     /// Begins a round. To be called when all received ACKs have been handled: an ACK that was sent before the round
-    /// began must not count in it. Returns the end of the records that this round will prove to be at enough stores,
-    /// once each of these stores has acknowledged again.
+    /// began must not count in it. Returns the end of the records that enough stores have acknowledged so far. When
+    /// these stores acknowledge again in this round, the round proves that they have these records.
     pub fn begin_round(&mut self) -> u64 {
         self.is_round_over = false;
         // A store of this library that is gone counts from zero when it is back.
@@ -188,8 +189,8 @@ impl Copies {
         for store in &mut self.stores {
             store.end_then = store.end;
         }
-        // A present store that has not acknowledged in the last round stays: its ACK may still come. But its entry may
-        // also be for the earlier connection of a restarted store.
+        // A present store that has not acknowledged in the last round keeps its entry, because its ACK may still come.
+        // But the entry does not count here: a store that restarted leaves such an entry for its earlier connection.
         let end = self.shared_end(self.stores.iter().filter(|store| store.counts())).unwrap_or(0);
         for store in &mut self.stores {
             store.is_confirmed = !store.can_confirm();

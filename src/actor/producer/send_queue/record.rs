@@ -9,8 +9,8 @@ use crate::wire::batch::{Attributes, Batch, BatchBuilder};
 use std::mem;
 use std::sync::Arc;
 
-/// The longest record that is copied into a batch. A longer record has its own memory: for its length, the allocation
-/// takes little time.
+/// The longest record that is copied into a batch. A longer record has its own memory: the allocation takes little time
+/// in comparison with a copy of the record.
 pub const MAX_COPIED_LEN_BYTES: usize = 16 << 10;
 
 /// A number of records, and the memory that they occupy, see [`cost_bytes`].
@@ -34,7 +34,7 @@ pub(in crate::actor::producer) enum Entry {
 }
 
 impl Entry {
-    /// The records to publish, with the present time.
+    /// The records to publish. Records without a timestamp of their own get the present time.
     pub(in crate::actor::producer) fn into_run(self) -> Option<Run> {
         match self {
             Entry::Long(Single { content, timestamp_ms }) => {
@@ -52,10 +52,10 @@ impl Entry {
 pub(in crate::actor::producer) enum Record<'a> {
     /// A short record. It is copied.
     Short(Attributes<'a>, &'a [u8]),
-    /// A long record without key and headers, and the record's timestamp. The frame is not copied. After sending, the
-    /// frame is empty.
+    /// A long record without key and headers, and the record's timestamp. The queue takes the frame without a copy, and
+    /// leaves an empty frame. A pipe gets a copy if the record has a timestamp.
     Long(&'a mut Frame, Option<i64>),
-    /// A long record with a key or headers, in a batch. After sending, the batch is empty.
+    /// A long record with a key or headers, in a batch. The queue takes the batch, and leaves an empty batch.
     Built(&'a mut BatchBuilder),
 }
 
@@ -76,7 +76,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The content. After sending, the content of a long record is empty.
+    /// The content. After sending, the content of a long record may be empty.
     fn content(&self) -> &[u8] {
         match self {
             Record::Short(_, content) => content,
