@@ -257,8 +257,8 @@ fn network(directory: &std::path::Path) -> Config {
     config
 }
 
-/// Each node has a thread for its beacon. When that thread panics, peers cannot find the node any more, so the node
-/// ends.
+/// Nodes with the same towers share the thread of their beacon. When that thread panics, peers cannot find these nodes
+/// any more, so these nodes end.
 #[test]
 fn nodes_end_after_a_panic_of_their_beacon() {
     let _alone = alone();

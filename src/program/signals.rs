@@ -32,8 +32,8 @@ impl Signals {
         Ok(Signals(read))
     }
 
-    /// Restores the default effect of both signals, which ends the program at once. True when a signal came before
-    /// that.
+    /// Restores the default effect of both signals: from now on, a signal ends the program at once. True when a signal
+    /// came before this call, and [`Signals::came`] has not reported it yet.
     pub fn restore_defaults(self) -> bool {
         for signal in CAUGHT {
             // SAFETY: SIG_DFL is not a function. After the call, the system does not call signal-hook's handler any
@@ -78,7 +78,8 @@ impl Signals {
 }
 
 /// While this object lives, this thread blocks the signals in [`CAUGHT`]. Threads that this thread starts meanwhile
-/// also block them. The programs use this object while no other thread takes these signals.
+/// also block them. Create this object only while all other threads of the program block these signals, too: otherwise,
+/// the system delivers a signal to one of the other threads.
 pub(super) struct BlockedSignals {
     /// The signals that this thread had blocked before.
     before: libc::sigset_t,

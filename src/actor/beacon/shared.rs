@@ -81,9 +81,9 @@ impl Membership {
         Ok(Membership { beacon, id, monitor: owner.monitor.clone() })
     }
 
-    /// Announces the node, which listens at `port`. `ignored`: addresses of nodes that are never its peers. Returns how
-    /// many peers the node will have, if another node of the process exchanges the same messages and knows its peers
-    /// already.
+    /// Announces the node, which listens at `port`. `ignored`: addresses of nodes that are never its peers. If an older
+    /// node of the process exchanges the same messages, and already knows all of its own peers, returns their number:
+    /// the new node will have as many peers. Otherwise returns `None`.
     pub(in crate::actor) fn announce(&self, address: &str, port: u16, ignored: &[&str]) -> Option<usize> {
         let ignored: Vec<&[u8]> = ignored.iter().map(|address| address.as_bytes()).collect();
         let mut members = self.beacon.state.members();

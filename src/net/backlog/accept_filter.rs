@@ -15,7 +15,8 @@ use super::connection::Id;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
-/// A node is overloaded while it leaves more than this unread.
+/// An overload begins when more than this has arrived since the node last had nothing left to read. It ends when the
+/// node has nothing left to read.
 const SMALL_BYTES: u64 = super::SMALL_BYTES;
 /// When the node has been overloaded for CLOSE_AFTER, the filter is closed. When it has been overloaded for END_AFTER,
 /// the connections over which much has arrived are ended.
