@@ -70,7 +70,7 @@ pub(super) fn socket_number(file: RawFd) -> Option<u64> {
     (status.st_mode & libc::S_IFMT == libc::S_IFSOCK).then_some(status.st_ino)
 }
 
-/// True while the kernel has room for more data of a connection. Then libzmq queues nothing for it.
+/// True while the kernel has room for more data of a connection. Then libzmq soon sends what it has queued for it.
 pub(super) fn can_be_written(file: RawFd) -> bool {
     let mut item = libc::pollfd { fd: file, events: libc::POLLOUT, revents: 0 };
     // SAFETY: the pointer refers to one `pollfd`, which `poll` may change. The call does not wait.

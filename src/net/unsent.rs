@@ -15,7 +15,7 @@ const MIN_COUNTED_LEN_BYTES: usize = 4_096;
 const MIN_LIMIT_BYTES: u64 = 1 << 20;
 /// The lengths of a frame's header, for content of at most 255 bytes, and for longer content.
 const HEADERS_BYTES: (u64, u64) = (2, 9);
-/// The shortest time between the ends of two connections of slow peers.
+/// The shortest time between two scans that end connections of slow peers.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How many bytes of records may wait to be sent.
@@ -47,7 +47,8 @@ pub enum Recipients {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Contents {
     pub(super) len_bytes: u64,
-    /// At least the length of the longest of these contents.
+    /// At least the length of the longest of these contents: that of the longest one since they were this short
+    /// together.
     pub(super) longest_bytes: u64,
 }
 
@@ -83,7 +84,7 @@ pub(super) struct Published {
 pub(super) struct Unsent {
     pub(super) limit: UnsentLimit,
     published: Mutex<Published>,
-    /// When the connection of a slow peer was last ended.
+    /// When connections of slow peers were last ended.
     slow_ended: Mutex<Option<Instant>>,
 }
 
@@ -105,8 +106,13 @@ impl Unsent {
         *self.lock()
     }
 
-    /// Whether the connection of a slow peer may be ended now. If so, the next one may be ended after a pause, in which
-    /// libzmq drops the queue of this one.
+    /// Whether libzmq holds more than the limit.
+    pub(super) fn is_beyond_limit(&self) -> bool {
+        self.published().all.extra_bytes() > self.limit.bytes
+    }
+
+    /// Whether connections of slow peers may be ended now. If so, further ones may be ended after a pause, in which
+    /// libzmq drops the queues of these.
     pub(super) fn may_end_slow(&self, now: Instant) -> bool {
         let mut ended = self.slow_ended.lock().unwrap_or_else(PoisonError::into_inner);
         let may_end = ended.is_none_or(|ended| now.saturating_duration_since(ended) >= PAUSE);
@@ -124,6 +130,9 @@ impl Unsent {
     pub(super) fn publish(self: &Arc<Self>, frame: &Frame, content: Frame, recipients: Recipients) -> Frame {
         let (len, is_stream) = (content.as_ref().len(), recipients == Recipients::All);
         let is_counted = len >= MIN_COUNTED_LEN_BYTES;
+        if !is_stream && !is_counted {
+            return content;
+        }
         let mut published = self.lock();
         if is_stream {
             published.stream_bytes += wire_len_bytes(frame.as_ref().len()) + wire_len_bytes(len);
@@ -197,6 +206,12 @@ impl Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_of_less_than_1_mib_is_raised() {
+        let limit_bytes = |bytes| UnsentLimit::new("test", bytes).map(|limit| limit.bytes);
+        assert_eq!([None, Some(1), Some(1 << 21)].map(limit_bytes), [None, Some(1 << 20), Some(1 << 21)]);
+    }
 
     #[test]
     fn a_content_counts_until_its_last_handle_is_dropped() {

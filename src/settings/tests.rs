@@ -20,7 +20,10 @@ fn the_defaults_of_0_1_0_stay() {
     assert_eq!(settings.beacon.connect_timeout_ms, Some(1_000));
     assert_eq!(settings.producer.head_interval_ms, 1_000);
     assert_eq!((settings.producer.high_watermark, settings.store.high_watermark), (16_384, 1_000_000));
-    assert_eq!(settings.producer.max_unsent_bytes, Some(128 << 20));
+    assert_eq!(
+        (settings.producer.max_unsent_bytes, settings.store.max_unsent_bytes),
+        (Some(128 << 20), Some(128 << 20))
+    );
     assert!(!settings.producer.terminate_unacked);
     assert_eq!(settings.consumer.offset_reset, None);
     assert_eq!(settings.store.db, "storedb");
@@ -138,6 +141,7 @@ fn an_invalid_value_is_reported_and_the_default_is_used() {
         ("producer/min_stores", "0"),
         ("producer/max_unacked_bytes", "-1"),
         ("producer/max_unsent_bytes", "-1"),
+        ("store/max_unsent_bytes", "much"),
         ("consumer/reorder_bytes", "0"),
         ("beacon/max_peers", "many"),
         ("beacon/max_pending_peers", "0"),

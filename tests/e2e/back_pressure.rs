@@ -105,18 +105,29 @@ fn own_memory_bytes(program: &Program) -> u64 {
     program.memory_bytes("RssAnon:")
 }
 
-/// The local ports of a process's connections.
-fn local_ports(program: &Program) -> BTreeSet<u16> {
+/// The ports of a process's connections.
+struct Ports {
+    local: BTreeSet<u16>,
+    remote: BTreeSet<u16>,
+}
+
+fn ports(program: &Program) -> Ports {
     let files = std::fs::read_dir(format!("/proc/{}/fd", program.pid())).expect("a process");
     let targets = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
     let open: BTreeSet<String> = targets.map(|target| target.to_string_lossy().into_owned()).collect();
     let connections = std::fs::read_to_string(format!("/proc/{}/net/tcp", program.pid())).expect("a process");
-    let local_port = |line: &str| {
+    let port = |line: &str, column| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let (_, port) = fields.get(1)?.split_once(':')?;
+        let (_, port) = fields.get::<usize>(column)?.split_once(':')?;
         open.contains(&format!("socket:[{}]", fields.get(9)?)).then_some(u16::from_str_radix(port, 16).ok()?)
     };
-    connections.lines().filter_map(local_port).collect()
+    let all = |column| connections.lines().filter_map(|line| port(line, column)).collect();
+    Ports { local: all(1), remote: all(2) }
+}
+
+/// The ports from which a program is connected to a producer.
+fn ports_at(producer: &Program, program: &Program) -> BTreeSet<u16> {
+    &ports(program).local & &ports(producer).remote
 }
 
 /// The connections that a node has ended, as it logs them.
@@ -135,7 +146,7 @@ fn a_stopped_consumer_does_not_fill_a_producers_memory() {
     // The other nodes are never far behind.
     cluster.set("producer/max_unacked_bytes", &(LIMIT_BYTES / 8).to_string());
     let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    let store = cluster.store("store");
     let (mut reading, mut stopped) = (cluster.consumer(TOPIC), cluster.consumer(TOPIC));
     let mut producer = cluster.producer(TOPIC);
     let records: Vec<Vec<u8>> = (0..20_000).map(|i| format!("{i:010000}").into_bytes()).collect();
@@ -145,7 +156,9 @@ fn a_stopped_consumer_does_not_fill_a_producers_memory() {
     stopped.expect_records(TOPIC, first, "the first record");
     stopped.pause();
 
-    let stopped_ports = local_ports(&stopped);
+    let stopped_ports = ports(&stopped).local;
+    let ports_before = [&reading, &store].map(|program| ports_at(&producer, program));
+    assert!(ports_before.iter().all(|ports| !ports.is_empty()), "{ports_before:?}");
     let (before_bytes, mut most_bytes) = (own_memory_bytes(&producer), 0);
     producer.feed(rest);
     let mut printed = Vec::new();
@@ -158,6 +171,9 @@ fn a_stopped_consumer_does_not_fill_a_producers_memory() {
     println!("the producer has grown by {} MiB", growth_bytes >> 20);
     assert!(growth_bytes < 2 * LIMIT_BYTES + (48 << 20), "{growth_bytes} octets");
     producer.wait_for_log("was ended");
+    // The log has at most one line a second.
+    let ports_after = [&reading, &store].map(|program| ports_at(&producer, program));
+    assert_eq!(ports_after, ports_before, "no other connection was ended");
     producer.close_input();
     let log = producer.log();
     println!("{:?}", ended(&log));
@@ -170,6 +186,52 @@ fn a_stopped_consumer_does_not_fill_a_producers_memory() {
     stopped.resume();
     stopped.expect_records(TOPIC, rest, "all records");
     stopped.expect_no_more();
+    reading.expect_no_more();
+}
+
+/// A consumer that reads, but far more slowly than the producer publishes, loses its connection and no records. There is
+/// no store.
+#[test]
+fn a_slow_consumer_does_not_fill_a_producers_memory_and_receives_everything() {
+    const LIMIT_BYTES: usize = 4 << 20;
+    const CHUNK: usize = LIMIT_BYTES / 4 / 10_000;
+    let mut cluster = Cluster::new();
+    cluster.set("producer/max_unsent_bytes", &LIMIT_BYTES.to_string());
+    cluster.set("beacon/timeout", "60000");
+    let _tower = cluster.tower();
+    let (mut reading, mut slow) = (cluster.consumer(TOPIC), cluster.consumer(TOPIC));
+    let producer = cluster.producer(TOPIC);
+    let mut records = vec![b"the first record".to_vec()];
+    producer.feed(&records);
+    for consumer in [&mut reading, &mut slow] {
+        consumer.expect_records(TOPIC, &records, "the first record");
+    }
+    let ports_before = ports_at(&producer, &reading);
+    assert!(!ports_before.is_empty());
+
+    // The slow consumer runs for a short time, several times a second: too often to count as one that has stopped.
+    let (start, mut printed) = (Instant::now(), Vec::new());
+    while !producer.log().contains("reads too slowly") {
+        assert!(start.elapsed() < DEADLINE, "{}", producer.log());
+        slow.pause();
+        let paused = Instant::now();
+        printed.extend(slow.lines_within(usize::MAX, Duration::from_millis(1)));
+        while paused.elapsed() < Duration::from_millis(300) {
+            let chunk: Vec<_> =
+                (0..CHUNK).map(|i| format!("{:010000}", records.len() + i).into_bytes()).collect();
+            producer.feed(&chunk);
+            // So the other consumer is never far behind.
+            reading.expect_records(TOPIC, &chunk, "a chunk");
+            records.extend(chunk);
+        }
+        slow.resume();
+        printed.extend(slow.lines_within(CHUNK, Duration::from_millis(20)));
+    }
+    println!("after {} records: {:?}", records.len(), ended(&producer.log()));
+    assert_eq!(ports_at(&producer, &reading), ports_before, "the other connection was not ended");
+    printed.extend(slow.lines(records.len() - 1 - printed.len(), "all records"));
+    assert_contents(TOPIC, &printed, &records[1..]);
+    slow.expect_no_more();
     reading.expect_no_more();
 }
 

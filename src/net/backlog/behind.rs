@@ -1,13 +1,15 @@
 //! Which connections are ended when libzmq holds too many records that were not sent.
 //!
 //! libzmq does not report how much it has queued for a connection. While the kernel has room for more data of a
-//! connection, libzmq queues nothing for it. A connection that lacks room waits for its peer. Connections end in two
-//! steps, so that a connection whose peer reads is ended last:
+//! connection, libzmq soon sends what it has queued. A connection that lacks room waits for its peer. Connections end in
+//! two steps, so that a connection whose peer reads is ended last:
 //!
 //! 1. libzmq holds more than the limit: each connection ends whose peer has stopped reading.
-//! 2. libzmq holds more than twice the limit, of the stream alone (see [`Recipients`]): the connection that is furthest
-//!    behind ends, if it is behind by more than the limit. Another one can end only after libzmq has dropped the queue
-//!    of this one.
+//! 2. libzmq holds more than twice the limit, of the stream alone (see [`Recipients`]): all connections end that are
+//!    behind by more than twice the limit. The queues share the contents of the messages, so the end of only one of
+//!    them would free nothing. If there is no such connection, the one that is furthest behind ends, if it is behind by
+//!    more than the limit. Further connections can end only after libzmq has closed these, and after a pause, in which
+//!    libzmq drops their queues.
 //!
 //! The longest content that libzmq holds comes on top of each of these numbers. Otherwise, a record that is longer than
 //! the limit could never be sent.
@@ -15,8 +17,8 @@
 //! How far a connection is behind: the node counts the bytes of the stream that it publishes, and the kernel counts the
 //! bytes that are written to each connection. The difference is too large if libzmq drops messages for a peer whose
 //! queue is full. But it never exceeds what libzmq holds of the stream. It is too small if the peer also receives
-//! responses. Nothing is measured while libzmq holds less than a quarter of the limit, so the difference may also be
-//! too small by this quarter. It becomes zero when the kernel holds no data of the connection, or has room for more in
+//! responses. Nothing is measured while libzmq holds less than a quarter of the limit, nor before the first scan after
+//! that. So the difference may also be too small by this quarter, plus what is published between two scans. It becomes zero when the kernel holds no data of the connection, or has room for more in
 //! two scans in a row.
 //!
 //! Responses do not count in the second step: each requester gets the next ones when it has read the earlier ones. So a
@@ -110,6 +112,8 @@ impl Behind {
         let written_bytes = self.written_bytes.max(sent.acked_bytes.saturating_add(sent.in_kernel_bytes));
         let newly_written_bytes = written_bytes - self.written_bytes;
         self.written_bytes = written_bytes;
+        // At the first update, nothing is known about the time before it.
+        let newly_published_bytes = if self.progress.is_some() { published.stream_bytes } else { 0 };
         let is_stalled = sent.in_kernel_bytes > 0 && !sent.is_writable;
         self.progress = Some(match self.progress {
             Some(progress) if is_stalled && sent.acked_bytes < progress.next_bytes => {
@@ -124,8 +128,14 @@ impl Behind {
         // libzmq may just not have had the time to use the room. So once is not enough.
         let was_writable = std::mem::replace(&mut self.was_writable, sent.is_writable);
         let is_empty = sent.in_kernel_bytes == 0 || sent.is_writable && was_writable;
-        let bytes = self.bytes.saturating_add(published.stream_bytes).saturating_sub(newly_written_bytes);
+        let bytes = self.bytes.saturating_add(newly_published_bytes).saturating_sub(newly_written_bytes);
         self.bytes = if is_empty { 0 } else { bytes.min(published.stream.len_bytes) };
+    }
+
+    /// The connection with the highest rank is the furthest behind. Of two that are equally far behind, it is the one
+    /// whose peer has not read for longer.
+    fn rank(&self) -> (u64, Duration) {
+        (self.bytes, self.progress.map_or(Duration::ZERO, |progress| progress.stalled))
     }
 
     fn has_stopped(&self) -> bool {
@@ -161,14 +171,29 @@ pub(super) fn victims(
     if !stopped.is_empty() || is_any_ended || !is_far_beyond {
         return stopped;
     }
-    let Some((&id, furthest)) = own.into_iter().max_by_key(|(_, connection)| connection.behind.bytes) else {
-        return Vec::new();
-    };
-    let extra_bytes = furthest.behind.bytes.saturating_sub(published.stream.longest_bytes);
-    if extra_bytes <= limit_bytes || !unsent.may_end_slow(now) {
+    let slow = too_slow(&own, limit_bytes, published.stream.longest_bytes);
+    if slow.is_empty() || !unsent.may_end_slow(now) {
         return Vec::new();
     }
-    vec![(id, Reason::TooSlow)]
+    slow.into_iter().map(|id| (id, Reason::TooSlow)).collect()
+}
+
+/// The connections of the second step.
+fn too_slow(own: &[(&Id, &Connection)], limit_bytes: u64, longest_bytes: u64) -> Vec<Id> {
+    let is_beyond = |connection: &Connection, limit_bytes: u64| {
+        connection.behind.bytes.saturating_sub(longest_bytes) > limit_bytes
+    };
+    let far = own.iter().filter(|(_, connection)| is_beyond(connection, limit_bytes.saturating_mul(2)));
+    let far: Vec<Id> = far.map(|(id, _)| **id).collect();
+    if !far.is_empty() {
+        return far;
+    }
+    let furthest = own.iter().max_by_key(|(_, connection)| connection.behind.rank());
+    furthest
+        .filter(|(_, connection)| is_beyond(connection, limit_bytes))
+        .map(|(id, _)| **id)
+        .into_iter()
+        .collect()
 }
 
 #[cfg(test)]

@@ -71,6 +71,10 @@ impl BoundedSocket {
         self.max_frame_len_bytes > SMALL_BYTES
     }
 
+    pub(super) fn connects(&self) -> bool {
+        matches!(self.direction, Direction::Connecting(_))
+    }
+
     fn listens_at(&self, local: &Peer) -> bool {
         matches!(&self.direction, Direction::Listening(address) if address.matches(local))
     }
@@ -181,15 +185,18 @@ impl Registry {
         }
     }
 
-    /// The socket that a connection belongs to. If several nodes connect to the peer's endpoint, this is the socket
+    /// The socket that a connection belongs to. A connection that was accepted at the port of a socket belongs to this
+    /// socket, even if the peer's port is that of an endpoint which another socket connects to. If several nodes connect to the peer's endpoint, this is the socket
     /// with the largest limit. When a node reads data of the connection, a scan assigns the connection to the node's
     /// socket.
     pub(super) fn socket_of(&self, local: &Peer, peer: &Peer) -> Option<Arc<BoundedSocket>> {
         let listening = local.address().and_then(|address| self.by_port.get(&address.port()));
         let listening = listening.into_iter().flatten().filter(|socket| socket.listens_at(local));
         let connecting = peer.address().and_then(|address| self.by_endpoint.get(&address));
-        let candidates = listening.chain(connecting.into_iter().flatten());
-        candidates.max_by_key(|socket| socket.limit_bytes.saturating_add(socket.max_frame_len_bytes)).cloned()
+        let limit_bytes =
+            |socket: &&Arc<BoundedSocket>| socket.limit_bytes.saturating_add(socket.max_frame_len_bytes);
+        let accepting = listening.max_by_key(limit_bytes);
+        accepting.or_else(|| connecting.into_iter().flatten().max_by_key(limit_bytes)).cloned()
     }
 }
 

@@ -58,6 +58,8 @@ pub(super) struct Scanner {
     names_due: Instant,
     schedule: Schedule,
     warning: Warning,
+    /// For connections that are ended because of unsent records.
+    unsent_warning: Warning,
 }
 
 impl Scanner {
@@ -78,6 +80,7 @@ impl Scanner {
             names_due: Instant::now(),
             schedule: Schedule::new(),
             warning: Warning::default(),
+            unsent_warning: Warning::default(),
         }
     }
 
@@ -96,7 +99,7 @@ impl Scanner {
         self.list();
         let received = self.measure(taken, &empty);
         let (overfull, is_busy) = self.end();
-        self.measure_behind();
+        let is_behind = self.measure_behind();
         self.end_behind();
         for i in 0..self.listeners.len() {
             let socket = self.listeners[i].clone();
@@ -108,7 +111,7 @@ impl Scanner {
         }
         let load = match is_busy {
             true => Load::High,
-            false if self.is_idle() => Load::Low,
+            false if self.is_idle() && !is_behind => Load::Low,
             false => Load::Some,
         };
         self.schedule.scanned(load, thread_time().saturating_sub(start));
@@ -134,9 +137,10 @@ impl Scanner {
         (taken, empty)
     }
 
-    /// Updates how far each connection is behind.
-    fn measure_behind(&mut self) {
-        // Before the kernel's counts are read: what is published later cannot have been sent.
+    /// Updates how far each connection is behind. Returns whether libzmq holds more than the limit for a socket.
+    fn measure_behind(&mut self) -> bool {
+        // Before the kernel's counts are read. What is published and sent in between counts only as sent, so a
+        // connection is not taken for further behind than it is.
         let all = self.sockets.iter().filter_map(|socket| Some((socket.id, socket.unsent.as_ref()?.take()?)));
         let (published, now) = (all.collect::<HashMap<u64, Published>>(), Instant::now());
         for (&id, connection) in &mut self.connections {
@@ -145,6 +149,7 @@ impl Scanner {
                 None => connection.behind.reset(),
             }
         }
+        self.sockets.iter().filter_map(|socket| socket.unsent.as_ref()).any(|unsent| unsent.is_beyond_limit())
     }
 
     fn is_idle(&self) -> bool {
@@ -269,10 +274,17 @@ impl Scanner {
         self.granted_until += Duration::from_secs(seconds);
         let granted_bytes = seconds * COMMANDS_BYTES_PER_S;
         for (&id, connection) in &mut self.connections {
-            let taken = taken.remove(&id.0).map_or(Taken::default(), |(taken, owner)| {
-                connection.socket = owner;
-                taken
-            });
+            // A node may have read from an earlier connection with the same descriptor. A connection that was accepted
+            // at the port of a socket belongs to this socket, whichever node has read.
+            let (taken, reader) = match taken.remove(&id.0) {
+                Some((taken, owner)) => {
+                    if connection.socket.connects() && owner.connects() {
+                        connection.socket = owner.clone();
+                    }
+                    (taken, owner.id)
+                }
+                None => (Taken::default(), connection.socket.id),
+            };
             // The kernel reports no counts for a connection that has ended since it was listed. libzmq reads no more
             // from a connection that was ended here.
             let arrived = if connection.is_ended { None } else { arrived(id, connection.taken_bytes()) };
@@ -283,7 +295,7 @@ impl Scanner {
             let (received_bytes, surplus_bytes) =
                 connection.update(arrived, taken, granted_bytes, in_kernel_bytes);
             *received.entry(connection.socket.id).or_default() += received_bytes;
-            self.leftovers.take(connection.socket.id, id.0, surplus_bytes);
+            self.leftovers.take(reader, id.0, surplus_bytes);
         }
         // What remains in `taken` was read from connections that have ended.
         for (file, (taken, owner)) in taken {
@@ -320,7 +332,7 @@ impl Scanner {
             let socket = self.sockets[i].clone();
             let Some(unsent) = &socket.unsent else { continue };
             for (id, reason) in victims(unsent, socket.id, &self.connections, Instant::now()) {
-                self.end_because(id, |connection| {
+                end_because(&mut self.connections, &mut self.unsent_warning, id, |connection| {
                     let (UnsentLimit { bytes, key }, all) = (unsent.limit, unsent.published().all);
                     let what = match reason {
                         Reason::Stopped => "its peer has stopped reading".into(),
@@ -335,25 +347,30 @@ impl Scanner {
     }
 
     fn end_one(&mut self, id: Id) {
-        self.end_because(id, |connection| {
+        end_because(&mut self.connections, &mut self.warning, id, |connection| {
             format!("too much of its data is unprocessed: {} bytes", connection.held_bytes)
         });
     }
+}
 
-    /// Ends a connection. `why` returns the reason, for the log.
-    fn end_because(&mut self, id: Id, why: impl FnOnce(&Connection) -> String) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        // If a connection cannot be ended now, the next scan retries.
-        connection.is_ended = end_connection(id.0, id.1);
-        let is_ended = connection.is_ended;
-        if !is_ended && socket_number(id.0) != Some(id.1) {
-            // libzmq has closed the connection meanwhile.
-            return;
-        }
-        self.warning.warn(now_ms(), || {
-            let (name, peer) = (&connection.socket.name, &connection.peer);
-            let what = if is_ended { "was ended" } else { "cannot be ended" };
-            format!("{name}: the connection with {peer} {what}: {}", why(connection))
-        });
+/// Ends a connection. `why` returns the reason, for the log.
+fn end_because(
+    connections: &mut HashMap<Id, Connection>,
+    warning: &mut Warning,
+    id: Id,
+    why: impl FnOnce(&Connection) -> String,
+) {
+    let Some(connection) = connections.get_mut(&id) else { return };
+    // If a connection cannot be ended now, the next scan retries.
+    connection.is_ended = end_connection(id.0, id.1);
+    let is_ended = connection.is_ended;
+    if !is_ended && socket_number(id.0) != Some(id.1) {
+        // libzmq has closed the connection meanwhile.
+        return;
     }
+    warning.warn(now_ms(), || {
+        let (name, peer) = (&connection.socket.name, &connection.peer);
+        let what = if is_ended { "was ended" } else { "cannot be ended" };
+        format!("{name}: the connection with {peer} {what}: {}", why(connection))
+    });
 }

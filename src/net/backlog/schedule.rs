@@ -30,8 +30,8 @@ const MAX_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) enum Load {
     /// The nodes have read nearly everything.
     Low,
-    /// A connection holds more than a few bytes, the node of a listening socket is overloaded, or its accept filter is
-    /// closed.
+    /// A connection holds more than a few bytes, the node of a listening socket is overloaded, its accept filter is
+    /// closed, or more records than allowed wait to be sent.
     Some,
     /// A socket holds a large part of its limit.
     High,

@@ -199,6 +199,27 @@ fn a_reused_descriptor_is_not_measured() {
     assert_eq!(scanner.connections[&(file, number + 1)].held_bytes, 600_000);
 }
 
+/// A connection of a consumer ends. A producer of the same process accepts another one with the same descriptor.
+#[test]
+fn an_accepted_connection_stays_with_the_socket_that_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let bound = listener.local_addr().unwrap();
+    let [peer, own] = [TcpStream::connect(bound).unwrap(), listener.accept().unwrap().0];
+    let (consumer, mut registry) = (bounded(100 * MIB, 1 << 30), registry::Registry::default());
+    let address = ListenAddress::parse(format!("tcp://{bound}").as_bytes()).unwrap();
+    let producer = BoundedSocket::new("Test", Direction::Listening(address), MIB, 0, None);
+    registry.insert(producer.clone());
+    // The peer has chosen a port to which the consumer connects.
+    registry.connect(&consumer, &format!("tcp://{}", peer.local_addr().unwrap()));
+    let owner =
+        registry.socket_of(&Peer::local(own.as_raw_fd()).unwrap(), &Peer::of(own.as_raw_fd()).unwrap());
+    assert_eq!(owner.unwrap().id, producer.id);
+    let (mut scanner, id) = (scanner(), id_of(&own));
+    scanner.connections.insert(id, connection(&producer, 100));
+    scanner.measure(HashMap::from([(id.0, (taken(500_000, 1), consumer))]), &HashSet::new());
+    assert_eq!(scanner.connections[&id].socket.id, producer.id);
+}
+
 /// A producer, which accepts only short requests, and a consumer of one process connect to the same peer.
 #[test]
 fn a_connection_belongs_to_the_node_that_receives_over_it() {

@@ -105,6 +105,19 @@ fn slow_peers_are_disconnected_one_by_one_beyond_twice_the_limit() {
     assert_eq!(unread.scan(10_000, sent(4)), [], "the other connections are not behind");
 }
 
+/// The queues share the contents, so the end of only one connection would free nothing.
+#[test]
+fn equally_slow_peers_are_disconnected_together() {
+    let mut unread = Unread::new(17);
+    unread.publish(30, Recipients::All);
+    assert_eq!(unread.scan(0, [acked(0); 17]), [], "nothing is known about the time before the first scan");
+    unread.publish(18, Recipients::All);
+    let mut sent = [acked(0); 17];
+    sent[16] = acked(9 * MIB);
+    let expected: Vec<_> = (0..16).map(|file| (file, Reason::TooSlow)).collect();
+    assert_eq!(unread.scan(100, sent), expected);
+}
+
 /// Three requesters of a store get records that are longer than the limit.
 #[test]
 fn responses_disconnect_no_requester_that_reads() {
