@@ -189,8 +189,8 @@ fn a_stopped_consumer_does_not_fill_a_producers_memory() {
     reading.expect_no_more();
 }
 
-/// A consumer that reads, but far more slowly than the producer publishes, loses its connection and no records. There is
-/// no store.
+/// A consumer that reads, but far more slowly than the producer publishes, loses its connection and no records. There
+/// is no store.
 #[test]
 fn a_slow_consumer_does_not_fill_a_producers_memory_and_receives_everything() {
     const LIMIT_BYTES: usize = 4 << 20;

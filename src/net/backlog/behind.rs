@@ -1,8 +1,8 @@
 //! Which connections are ended when libzmq holds too many records that were not sent.
 //!
 //! libzmq does not report how much it has queued for a connection. While the kernel has room for more data of a
-//! connection, libzmq soon sends what it has queued. A connection that lacks room waits for its peer. Connections end in
-//! two steps, so that a connection whose peer reads is ended last:
+//! connection, libzmq soon sends what it has queued. A connection that lacks room waits for its peer. Connections end
+//! in two steps, so that a connection whose peer reads is ended last:
 //!
 //! 1. libzmq holds more than the limit: each connection ends whose peer has stopped reading.
 //! 2. libzmq holds more than twice the limit, of the stream alone (see [`Recipients`]): all connections end that are
@@ -18,8 +18,8 @@
 //! bytes that are written to each connection. The difference is too large if libzmq drops messages for a peer whose
 //! queue is full. But it never exceeds what libzmq holds of the stream. It is too small if the peer also receives
 //! responses. Nothing is measured while libzmq holds less than a quarter of the limit, nor before the first scan after
-//! that. So the difference may also be too small by this quarter, plus what is published between two scans. It becomes zero when the kernel holds no data of the connection, or has room for more in
-//! two scans in a row.
+//! that. So the difference may also be too small by this quarter, plus what is published between two scans. It becomes
+//! zero when the kernel holds no data of the connection, or has room for more in two scans in a row.
 //!
 //! Responses do not count in the second step: each requester gets the next ones when it has read the earlier ones. So a
 //! requester that reads is never disconnected because of other requesters.
