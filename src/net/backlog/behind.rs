@@ -2,24 +2,24 @@
 //!
 //! libzmq does not report how much it has queued for a connection. While the kernel has room for more data of a
 //! connection, libzmq soon sends what it has queued. A connection that lacks room waits for its peer. Connections end
-//! in two steps, so that a connection whose peer reads is ended last:
+//! in two steps. The second step is taken only if the first one finds no connection:
 //!
-//! 1. libzmq holds more than the limit: each connection ends whose peer has stopped reading.
-//! 2. libzmq holds more than twice the limit, of the stream alone (see [`Recipients`]): all connections end that are
-//!    behind by more than twice the limit. The queues share the contents of the messages, so the end of only one of
-//!    them would free nothing. If there is no such connection, the one that is furthest behind ends, if it is behind by
-//!    more than the limit. Further connections can end only after libzmq has closed these, and after a pause, in which
-//!    libzmq drops their queues.
+//! 1. libzmq holds more than the limit. Each connection whose peer has stopped reading ends.
+//! 2. libzmq holds more than twice the limit, of the stream alone (see [`Recipients`]). All connections that are behind
+//!    by more than twice the limit end: the queues share the contents of the messages, so the end of only one of them
+//!    would free nothing. If there is no such connection, the one that is furthest behind ends, if it is behind by more
+//!    than the limit. The step is taken again only after libzmq has closed these connections, and after a pause, in
+//!    which libzmq drops their queues.
 //!
 //! The longest content that libzmq holds comes on top of each of these numbers. Otherwise, a record that is longer than
 //! the limit could never be sent.
 //!
 //! How far a connection is behind: the node counts the bytes of the stream that it publishes, and the kernel counts the
 //! bytes that are written to each connection. The difference is too large if libzmq drops messages for a peer whose
-//! queue is full. But it never exceeds what libzmq holds of the stream. It is too small if the peer also receives
-//! responses. Nothing is measured while libzmq holds less than a quarter of the limit, nor before the first scan after
-//! that. So the difference may also be too small by this quarter, plus what is published between two scans. It becomes
-//! zero when the kernel holds no data of the connection, or has room for more in two scans in a row.
+//! queue is full. So it is reduced to what libzmq holds of the stream. The difference is too small if the peer also
+//! receives responses. While libzmq holds less than a quarter of the limit, nothing is measured. So the difference may
+//! also be too small by this quarter, plus what is published between two scans. It becomes zero when the kernel holds no
+//! data of the connection, or has room for more in two scans in a row.
 //!
 //! Responses do not count in the second step: each requester gets the next ones when it has read the earlier ones. So a
 //! requester that reads is never disconnected because of other requesters.
@@ -38,8 +38,8 @@ use std::time::{Duration, Instant};
 /// A peer has stopped reading if it has acknowledged hardly anything for this time. It is longer than the kernel needs
 /// to send a lost segment three times.
 const STALL: Duration = Duration::from_secs(2);
-/// How much the time between two scans adds to a stall at most. So two scans are needed, and time in which the host
-/// was suspended hardly counts.
+/// Each scan adds the time since the scan before to a stall, but at most this much. So a stall is seen at the third scan
+/// at the earliest: the first one only starts the measurement. Time in which the host was suspended hardly counts.
 const MAX_STEP: Duration = Duration::from_secs(1);
 
 /// What the kernel has sent over a connection.
@@ -83,8 +83,9 @@ pub(super) struct Behind {
 /// What the peer reads.
 #[derive(Clone, Copy)]
 struct Progress {
-    /// The peer has read something when it has acknowledged this much since the connection was made: all that was in
-    /// the kernel when the peer was last found to read, but at most [`SMALL_BYTES`] more than at that time.
+    /// The peer has read something when the bytes that it has acknowledged since the connection was made have reached
+    /// this number. It was computed when the peer was last found to read: the bytes that it had acknowledged then, plus
+    /// what the kernel held then, but at most [`SMALL_BYTES`].
     next_bytes: u64,
     /// How long it has not read, according to the scans.
     stalled: Duration,
@@ -125,7 +126,7 @@ impl Behind {
                 Progress { next_bytes, stalled: Duration::ZERO, updated: now }
             }
         });
-        // libzmq may just not have had the time to use the room. So once is not enough.
+        // If the kernel has room in one scan, libzmq may only not have used the room yet.
         let was_writable = std::mem::replace(&mut self.was_writable, sent.is_writable);
         let is_empty = sent.in_kernel_bytes == 0 || sent.is_writable && was_writable;
         let bytes = self.bytes.saturating_add(newly_published_bytes).saturating_sub(newly_written_bytes);
@@ -150,7 +151,7 @@ pub(super) enum Reason {
     TooSlow,
 }
 
-/// The connections to end of a socket. Call this after each update.
+/// Returns which connections of the socket must be ended, and why. To be called after each update.
 pub(super) fn victims(
     unsent: &Unsent,
     socket: u64,
