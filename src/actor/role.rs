@@ -1,7 +1,7 @@
 //! The differences between a producer, a consumer, a store's writer and reader, and an inventory.
 //!
-//! All nodes run one loop, [`run`](super::node_loop::run), which calls a [`Role`]. To add a role, write its state
-//! machine in `protocol` and implement this trait.
+//! All nodes except towers run the same loop, [`run`](super::node_loop::run). The loop calls a [`Role`]. To add a role,
+//! write its state machine in `protocol` and implement this trait.
 
 use super::common::Common;
 use super::{Result, Run};
@@ -23,9 +23,10 @@ pub(super) enum Flow {
 /// What a role receives from its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Receives {
-    /// Requests, which have one frame. The loop drops a request that names a node other than its sender.
+    /// Requests, and at a producer also ACKs. All of them have one frame. The loop drops a request that names a node
+    /// other than its sender.
     Requests,
-    /// Records, heads and acknowledgements. Messages with records have two frames.
+    /// Records and heads, and at some consumers also ACKs. Messages with records have two frames.
     Records,
 }
 

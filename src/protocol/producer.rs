@@ -39,10 +39,10 @@ const MAX_AGAIN_LEN_BYTES: usize = 4 << 20;
 /// A slice of a response to FETCH ends when its records have reached this length.
 const MAX_ANSWER_LEN_BYTES: usize = 1 << 20;
 
-/// The memory that a record occupies besides its content.
+/// The memory that a record occupies besides its key, headers and content.
 const RECORD_OVERHEAD_BYTES: u64 = 128;
 
-/// The memory that a record occupies, before it is published.
+/// The memory that a record occupies, before it is published. The parameter includes the record's key and headers.
 pub fn cost_bytes(content_len_bytes: usize) -> u64 {
     content_len_bytes as u64 + RECORD_OVERHEAD_BYTES
 }

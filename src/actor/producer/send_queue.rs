@@ -7,11 +7,12 @@
 //!
 //! In two cases, the sending thread sends no command:
 //!
-//! - The actor waits and has lent its press: the sending thread publishes the record itself, see
-//!   [`press`](super::press).
+//! - The actor waits, and has lent the sending threads its *press*: the state machine and the socket that publish
+//!   records. The sending thread then publishes the record itself, see [`press`](super::press).
 //! - The process publishes many records, see [`load`](super::load). The actor then gathers: it comes after a pause and
-//!   takes what has entered the queue. It also does so before it handles another command. The thread whose record
-//!   begins the second batch sends the command, so the actor comes early.
+//!   takes what has entered the queue. It also does so before it handles another command. In three cases, the sending
+//!   thread sends the command nevertheless, so the actor comes early: its record begins the second batch, its record is
+//!   long, or the queue is full.
 //!
 //! The sending thread uses the pipe's socket only while it holds the queue's lock. So several threads may send records
 //! to one producer.
@@ -19,9 +20,10 @@
 //! A program may also write commands into the pipe directly. The queue cannot detect such a command before the actor
 //! has read it. This has two consequences:
 //!
-//! - A record that enters the queue after such a command with a record, and while [`QUEUED`] is unread, is published
-//!   before the record of the command. After the actor has read the first such command, all records travel through the
-//!   pipe, so that they stay in order.
+//! - Records may be published out of order. For example, [`QUEUED`] is in the pipe, the program then writes a command
+//!   with a record, and another record enters the queue. When the actor reads [`QUEUED`], it publishes the whole queue.
+//!   So the record of the command comes last. When the actor has read the first command with a record, all further
+//!   records travel through the pipe, so that they stay in order.
 //! - When a record enters a queue that is not empty, the call sends no command, so it does not check for room in the
 //!   pipe. Commands of the program may have filled the pipe, and `$TERM` is then lost. A check at each record would
 //!   cost more than the rest of the call.
@@ -53,8 +55,8 @@ pub(super) const QUEUED: &[u8] = b"$QUEUED";
 /// When records that are not yet published occupy this much memory, sending waits.
 const MAX_WAITING_BYTES: u64 = 16 << 20;
 
-/// How often a call that waits for room in the queue, or for ACKs, checks whether to stop waiting. When the wait is
-/// over, or the actor ends, the call continues at once.
+/// How often a call that waits for room in the queue, or for ACKs, checks whether it must give up, for example after a
+/// signal. When there is room, or the ACKs have arrived, or the actor ends, the call is woken at once.
 const PATIENCE_CHECK: Duration = Duration::from_millis(100);
 /// How often a call that waits for room in the pipe checks for it.
 const ROOM_IN_PIPE_CHECK: Duration = Duration::from_millis(1);
@@ -85,8 +87,8 @@ pub(super) struct SendQueue {
 #[derive(Default)]
 struct State {
     entries: VecDeque<Entry>,
-    /// How much memory the first batch in an empty queue gets at once: a little more than the last batch that the actor
-    /// has taken.
+    /// The initial capacity of a batch, unless the batch before it in the queue is full: a little more than the length
+    /// of the last batch that the actor has taken.
     batch_capacity: usize,
     /// The records that the owner has sent, and that are not yet published according to the actor's last report.
     waiting: Volume,

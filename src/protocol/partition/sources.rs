@@ -1,8 +1,9 @@
 //! The stores that advertise a partition, and which of them to ask for the next window.
 //!
 //! Stores take turns. A store that is much slower than another is skipped for a while. A store that does not respond is
-//! dropped until it advertises the partition again, and is then skipped for a longer time. The claims of stores may be
-//! false. So after two consecutive FETCHes without a complete response, all peers are asked for the next windows.
+//! removed until it advertises the partition again. For a longer time, it is skipped also after that. While no other
+//! store has the next record, skipped stores are asked. The claims of stores may be false. So after two consecutive
+//! FETCHes without a complete response, all peers are asked for the next windows.
 
 use std::sync::Arc;
 
