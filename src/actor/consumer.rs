@@ -107,7 +107,7 @@ struct ConsumerRole<'a> {
     sink: Sink<'a>,
     verbose: bool,
     consumer: Consumer<Run>,
-    /// The records of one message. Empty between messages.
+    /// The records of the message that is being handled. Empty when no message is being handled.
     deliveries: Vec<Delivery<Run>>,
     /// Records that the sink has not accepted yet.
     records: RecordList,
@@ -347,7 +347,8 @@ pub fn command(pipe: &Pipe, command: &[u8], topic: &[u8]) -> Result<(), Ended> {
 }
 
 /// Makes a partition continue at the record `sequence`. `reader` is the reader of the consumer's record pipe, and
-/// `source` the reader's end of it. When this returns, the reader has no record of the partition from before the call.
+/// `source` is the reader's end of this pipe. Before this function returns, the actor and the reader drop the records
+/// of the partition that wait for the application.
 ///
 /// # Errors
 /// See [`SeekError`].
@@ -364,8 +365,8 @@ pub fn seek(
     }
 }
 
-/// Stops reading the records of a topic, without losing any. When this returns, the reader returns no record of the
-/// topic until [`resume`]. For the arguments, see [`seek`].
+/// Stops reading the records of a topic, without losing any. After this function has returned, the reader returns no
+/// record of the topic until [`resume`]. For the arguments, see [`seek`].
 ///
 /// # Errors
 /// See [`SeekError`].

@@ -38,7 +38,7 @@ fn process_bytes() -> &'static AtomicUsize {
     &PROCESS_BYTES[generation() as usize % GENERATIONS]
 }
 
-/// A high-water mark as a number of messages; 0 means no limit.
+/// Returns the number of messages that a high-water mark allows. A mark of 0 or less means no limit.
 pub(super) fn limit_count(high_watermark: i32) -> usize {
     usize::try_from(high_watermark).ok().filter(|&count| count > 0).unwrap_or(usize::MAX)
 }
@@ -62,8 +62,8 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Creates an empty inbox. The limits apply to live records. Other messages may fill the inbox up to twice
-    /// `limit_bytes`, and `limit_count` does not apply to them. While a limit is not reached, one more message fits,
-    /// whatever its length.
+    /// `limit_bytes`, and `limit_count` does not apply to them. While none of the limits is reached, one more message
+    /// fits, whatever its length.
     pub(super) fn new(limit_bytes: usize, limit_count: usize) -> Inbox {
         Inbox {
             queue: MessageQueue::default(),

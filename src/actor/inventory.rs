@@ -18,15 +18,15 @@ use std::sync::mpsc::Sender;
 /// How often the inventory requests heads. A request is lost if the store's subscription to it has not arrived at the
 /// inventory yet. A response is lost if the inventory's subscription to it has not arrived at the store yet.
 const REQUEST_INTERVAL_MS: u64 = 500;
-/// When all stores have responded, the inventory ends after this time without anything new: a new store, the first
-/// response of a store, or a new partition.
+/// If all stores have responded, the inventory ends when it has found nothing new for this time: no other store, no
+/// first response of a store, and no other partition.
 const COMPLETE_MS: u64 = 3_000;
-/// While some store has not responded, the inventory ends only after this time without anything new.
+/// If a store has not responded, the inventory ends when it has found nothing new for this time.
 const INCOMPLETE_MS: u64 = 15_000;
 /// The longest duration of an inventory, even if new responses continue to arrive.
 const MAX_MS: u64 = 60_000;
-/// The limit of the inbox, see [`Inbox::new`]. Responses may occupy twice as many bytes. Stores send dropped responses
-/// again after the next request.
+/// The limit of the inbox, see [`Inbox::new`]. Responses may occupy twice as many bytes. After the next request, stores
+/// send dropped responses again.
 const MAX_UNREAD_BYTES: usize = 64 << 20;
 
 /// What the stores of a network hold.

@@ -23,7 +23,8 @@ mod sockets;
 
 /// A starting node stops waiting for peers when no new peer has connected for this time.
 const QUIET_MS: u64 = 20;
-/// When as many peers have connected as another node of the process has, the wait ends after this time.
+/// If as many peers have connected as another node of the process has, the starting node stops waiting when no new peer
+/// has connected for this time.
 const COMPLETE_QUIET_MS: u64 = 2;
 /// The limit in bytes of unread messages that libzmq holds for a node. One long frame that is still arriving does not
 /// count. Beyond the limit, the connections with the most unread data are ended.
@@ -37,7 +38,7 @@ const MAX_SETTLE_MS: u64 = 200;
 pub(super) struct Node {
     pub(super) name: String,
     pub(super) address: String,
-    /// The loop does not use it while it waits, see [`Role::begin_wait`](super::role::Role::begin_wait).
+    /// While the loop waits, it does not use this socket, see [`Role::begin_wait`](super::role::Role::begin_wait).
     pub(super) publisher: Lendable<Socket>,
     pub(super) subscriber: Socket,
     pub(super) max_frame_len_bytes: usize,
@@ -160,7 +161,7 @@ impl Node {
     }
 
     /// Connects to new peers and disconnects from peers that left. Returns true when a connection was given up after
-    /// its ZeroMQ handshake. Messages of that peer may then be lost.
+    /// its ZeroMQ handshake. Messages of the peer at the other end may then be lost.
     ///
     /// Call this after messages were read, and before the subscribing socket is polled again. A poll makes libzmq read
     /// the first frame of a message from a connection. If the connection is then disconnected, the other frames are
@@ -170,7 +171,8 @@ impl Node {
     }
 
     /// Like [`Node::follow_beacon`]. Also calls `each` with the endpoint of a peer that appeared (true) or disappeared
-    /// (false). `each` is also called for a connection that was given up (false), and for its next attempt (true).
+    /// (false). `each` is also called when a connection was given up (false), and when the node connects to this
+    /// endpoint again (true).
     pub(super) fn follow_beacon_with(&self, mut each: impl FnMut(&str, bool)) -> Result<bool> {
         let mut is_cut = false;
         while let Some(report) = self.beacon.poll_report()? {
@@ -314,7 +316,7 @@ impl Node {
     }
 
     /// Whether a message is a response that the node must drop: a 0.1.0 producer sent it, although the FETCH named a
-    /// store (`is_store_asked`). Such a producer responds to every FETCH of its partition.
+    /// store (`is_store_asked`). A 0.1.0 producer responds to every FETCH of its partition.
     pub(super) fn is_unwanted_answer(
         &self,
         message: &Message,

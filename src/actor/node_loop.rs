@@ -28,7 +28,7 @@ pub(super) fn run<R: Role>(mut role: R, mut common: Common) -> Result {
         role.before_messages(&mut common)?;
         common.clock.can_read(role.can_receive());
         read_messages(&mut common, &mut role)?;
-        // Only after messages were read, see `Node::follow_beacon`.
+        // The messages must be read first, see `Node::follow_beacon`.
         if common.node.follow_beacon_with(|endpoint, is_present| role.handle_peer(endpoint, is_present))? {
             role.handle_given_up(common.clock.now_ms());
         }
@@ -81,8 +81,8 @@ fn awaited<'a>(common: &'a Common, role: &'a impl Role) -> [Option<Awaited<'a>>;
     let input = |socket| Some(Awaited::Socket(socket, POLLIN));
     let pipe_events = Some(role.pipe_events()).filter(|events| !events.is_empty());
     [
-        // Before the subscriber: when the beacon reports the end of a connection, the messages of this connection are
-        // then noticed too.
+        // The beacon comes before the subscriber. So when the beacon reports the end of a connection, the loop also
+        // notices the messages that came over this connection.
         Some(node.beacon().awaited()),
         input(&node.subscriber),
         input(&node.publisher),
@@ -119,7 +119,7 @@ fn read_subscriptions(common: &mut Common, role: &mut impl Role) -> Result {
     node.subscriptions(|subscription, from| role.handle_subscription(subscription, from, now_ms, outbox))
 }
 
-/// Reads messages until the role accepts no more, or a batch is done. Then fills the inbox.
+/// Reads messages until the role accepts no more, no message is left, or a batch is read. Then fills the inbox.
 fn read_messages<R: Role>(common: &mut Common, role: &mut R) -> Result {
     let read_ms = common.clock.now_ms();
     common.unpacker.begin_turn();

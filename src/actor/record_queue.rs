@@ -39,7 +39,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zmq::POLLIN;
 
 /// How many records the application reads through this library before the reader switches to queue mode. A program that
-/// reads some records itself usually reads one of them before the switch. It then gets frames for ever.
+/// reads some records itself usually reads one of them before the switch. Such a program gets frames for ever.
 pub const SWITCH_COUNT: u64 = 1_000;
 
 /// The limit in bytes, with overhead, of the records in the queue. The records that the reader has taken from the queue
@@ -51,7 +51,7 @@ const MAX_COUNT_IN_READ_BUFFERS: usize = 1_000;
 
 /// A record for the application.
 pub struct Delivered {
-    /// The offset. `None` for a record that came in frames from elsewhere than a consumer's actor.
+    /// The offset. `None` for a record that came as frames, and not from a consumer's actor.
     pub offset: Option<u64>,
     /// The record, or a run that begins with it.
     pub run: Run,
@@ -258,15 +258,15 @@ impl RecordWriter {
 }
 
 impl RecordWriter {
-    /// Drops the records of a partition that the reader has not taken yet. To be called in queue mode. Afterwards, the
-    /// pipe may contain the token although no record waits, see [`RecordReader::drop_partition`].
+    /// Drops those records of a partition that the reader has not taken yet. To be called in queue mode. Afterwards,
+    /// the pipe may contain the token although no record waits, see [`RecordReader::drop_partition`].
     pub(super) fn drop_partition(&self, name: PartitionName) {
         let mut state = self.queue.lock();
         state.records.retain(|of| of != name);
         state.paused.retain(|of| of != name);
     }
 
-    /// Sets the records of a topic aside: those that the reader has not taken yet, followed by those of `records`. To be
+    /// Sets records of a topic aside: first those that the reader has not taken yet, then those of `records`. To be
     /// called in queue mode, see [`RecordReader::pause`].
     pub(super) fn pause(&self, topic: &[u8], records: &mut RecordList) {
         let is_of = |name: PartitionName| name.topic == topic;
@@ -282,7 +282,7 @@ impl RecordWriter {
         [&state.records, &state.paused].iter().map(|list| list.count_of(|name| is_of(name, topic))).sum()
     }
 
-    /// Keeps only those records that were set aside for whose topic `keeps` returns true.
+    /// Of the records that were set aside, keeps only those for whose topic `keeps` returns true.
     pub(super) fn retain_paused(&self, keeps: impl Fn(&[u8]) -> bool) {
         self.queue.lock().paused.retain(|name| keeps(name.topic));
     }

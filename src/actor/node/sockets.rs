@@ -33,8 +33,8 @@ pub(super) fn publisher(config: &Config) -> Result<Socket> {
 /// Creates the socket on which a node receives. It is not connected yet.
 pub(super) fn subscriber(config: &Config) -> Result<Socket> {
     let subscriber = Socket::new(Kind::SUB)?;
-    // When a node ends, libzmq does not wait until dead peers have received the node's subscriptions. The linger time
-    // that the application has set does not matter.
+    // When a node ends, libzmq does not wait until dead peers have received the node's subscriptions. This holds for
+    // every linger time that the application may have set.
     subscriber.zmq().set_linger(0)?;
     subscriber.limit_untrusted_peers(config.max_frame_len_bytes)?;
     subscriber.enable_connect_backoff()?;

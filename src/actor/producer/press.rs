@@ -34,7 +34,7 @@ impl Press {
         Press { producer, publisher, outbox: Outbox::new(), count: 0 }
     }
 
-    /// Whether the actor knows when the next HEAD is due. It then also knows when to wake.
+    /// Whether the actor knows when the next HEAD is due. Then the actor also knows when its wait must end.
     pub(super) fn is_ready(&self) -> bool {
         self.producer.due_ms().is_some()
     }

@@ -7,7 +7,7 @@ use crate::protocol::Payload;
 use std::collections::VecDeque;
 
 struct Entry {
-    /// The partition; `None` if it is the partition of the previous entry. A name in each entry would be slow, because
+    /// The partition; `None` if the previous entry has the same partition. A name in each entry would be slow, because
     /// two threads would count the references to the same name.
     name: Option<SharedPartitionName>,
     /// The memory that the entry occupies until its last record is removed.
@@ -72,8 +72,8 @@ impl RecordList {
         self.entries.front().map(|entry| &entry.run)
     }
 
-    /// Sends records until `send` returns false, because a socket is full. True when all were sent. `send` is called
-    /// with a record's partition and offset, and with a run whose first record is to be sent.
+    /// Sends records until `send` returns false, because a socket is full. Returns true when all records were sent.
+    /// `send` is called with a record's partition and offset, and with a run whose first record is to be sent.
     pub(in crate::actor) fn send_with(
         &mut self,
         mut send: impl FnMut(PartitionName, Option<u64>, &mut Run) -> Result<bool>,
@@ -88,7 +88,7 @@ impl RecordList {
         Ok(true)
     }
 
-    /// Removes the first record. Its partition is `removed` afterwards.
+    /// Removes the first record. Afterwards, `removed` is the record's partition.
     fn pop(&mut self) -> Option<Delivered> {
         let entry = self.entries.front_mut()?;
         if let Some(name) = entry.name.take() {
@@ -121,14 +121,14 @@ impl RecordList {
         Some(record)
     }
 
-    /// Removes the first run. Its partition is `removed` afterwards.
+    /// Removes the first run. Afterwards, `removed` is the run's partition.
     fn pop_run(&mut self) -> Option<Delivered> {
         let delivered = self.pop_entry()?;
         self.count -= delivered.run.record_count() as usize;
         Some(delivered)
     }
 
-    /// Moves the first run to the end of another list.
+    /// Converts the first run, and moves it to the end of another list.
     pub(super) fn move_front_to(&mut self, other: &mut RecordList, convert: impl FnOnce(Run) -> Run) {
         if let Some(Delivered { offset, run }) = self.pop_run()
             && let Some(name) = &self.removed

@@ -34,8 +34,8 @@ impl RecordReader {
         !self.has_switched
     }
 
-    /// Returns the record that this library has read from the pipe as frames, given its content. Switches to queue mode
-    /// if the program seems to read all its records so.
+    /// This library has read a record from the pipe as frames. `content` is the last of these frames. Returns the
+    /// record. Switches to queue mode if the program seems to read all its records through this library.
     ///
     /// # Errors
     /// Errors of libzmq.
@@ -94,8 +94,8 @@ impl RecordReader {
         Ok(self.has_switched)
     }
 
-    /// Drops the records of a partition that were taken from the queue. To be called in queue mode, after the actor has
-    /// dropped its own records of the partition.
+    /// Drops those records of a partition that were taken from the queue. To be called in queue mode, after the actor
+    /// has dropped its own records of the partition.
     ///
     /// # Errors
     /// Errors of libzmq.
@@ -108,8 +108,8 @@ impl RecordReader {
         Ok(())
     }
 
-    /// Sets the records of a topic aside that were taken from the queue. To be called in queue mode, after the actor has
-    /// set its own records of the topic aside.
+    /// Sets aside those records of a topic that were taken from the queue. To be called in queue mode, after the actor
+    /// has set its own records of the topic aside.
     ///
     /// # Errors
     /// Errors of libzmq.
@@ -124,7 +124,8 @@ impl RecordReader {
         Ok(())
     }
 
-    /// Puts the records of a topic that were set aside before all others. To be called in queue mode.
+    /// Puts back the records of a topic that were set aside. The application receives them before all other records. To
+    /// be called in queue mode.
     ///
     /// # Errors
     /// Errors of libzmq.
@@ -178,8 +179,8 @@ impl RecordReader {
         let is_actor_waiting = std::mem::take(&mut state.is_actor_waiting);
         record = record.or_else(|| self.taken.pop_into(name));
         if self.taken.is_empty() && (state.has_token || record.is_none()) {
-            // If there is no record, every message must go. Otherwise a caller that polls the pipe would return at once,
-            // again and again.
+            // If there is no record, every message must be removed from the pipe. Otherwise each poll of the pipe would
+            // return at once.
             match record.is_none() {
                 true => state.remove_token(source)?,
                 false => {

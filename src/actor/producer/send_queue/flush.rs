@@ -1,4 +1,4 @@
-//! How the owner finds out how many records are acknowledged, and waits until they are.
+//! How the owner finds out how many records are acknowledged, and how it waits until all of them are.
 //!
 //! The actor receives records in the order in which they were sent, and stores acknowledge them in this order. So the
 //! first n records are acknowledged when the actor reports at least n acknowledged records. A flush waits for the
@@ -26,16 +26,17 @@ pub(in crate::actor::producer) struct Acks {
     pub(in crate::actor::producer) count: u64,
     /// The offset of the latest acknowledged record in the current partition.
     pub(in crate::actor::producer) head: Option<u64>,
-    /// The actor has dropped records whose ACK may be for a twin's records. They never count as acknowledged.
+    /// The actor has dropped records whose ACK may be for a twin's records. The dropped records never count as
+    /// acknowledged.
     pub(in crate::actor::producer) has_dropped: bool,
 }
 
 /// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
-    /// All records that were sent before are acknowledged.
+    /// All records that were sent before the flush are acknowledged.
     All,
-    /// The timeout was over first.
+    /// The timeout has passed, and some of these records are not acknowledged.
     TimedOut,
     /// The caller has stopped waiting.
     Interrupted,
@@ -65,7 +66,7 @@ struct Flush {
 }
 
 impl SendQueue {
-    /// Waits until all records that were sent before are acknowledged. Stops waiting after `timeout`, and when
+    /// Waits until all records that were sent before the call are acknowledged. Stops waiting after `timeout`, and when
     /// `is_patient` returns false. If the actor gathers records, it publishes them at once.
     ///
     /// If records travel through the pipe, and all records that the owner knows are acknowledged, the wait may exceed
@@ -95,7 +96,8 @@ impl SendQueue {
             if state.has_ended {
                 return Err(Ended);
             }
-            // The wait exceeds the timeout if it is probably over as soon as the actor has read the command.
+            // If all records that the owner knows are acknowledged, the wait exceeds the timeout: it probably ends as
+            // soon as the actor has read the command.
             if left == Some(Duration::ZERO) && (flush.count.is_some() || state.unacked_count() > 0) {
                 break Flushed::TimedOut;
             }
@@ -132,7 +134,8 @@ impl SendQueue {
         if state.has_ended { Err(Ended) } else { Ok(state.acks.head) }
     }
 
-    /// Waits until `count` records are acknowledged, with the lock released. May return earlier.
+    /// Waits until `count` records are acknowledged, at most for `limit`. May also return before that. The lock is
+    /// released meanwhile.
     fn wait_for_acks<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
