@@ -67,7 +67,7 @@ const LONG_FRAME_LEN_BYTES: u64 = 4 << 10;
 const TURN_BYTES: u64 = 1 << 20;
 
 /// While this object lives, the unread messages of a network socket are limited. The thread that reads the socket uses
-/// it.
+/// this object.
 pub struct Backlog {
     socket: Arc<BoundedSocket>,
     turn: RefCell<Turn>,
@@ -121,7 +121,7 @@ impl Turn {
 }
 
 impl Backlog {
-    /// Limits a bound socket to `limit_bytes` of received data in total. A smaller limit than 1 MiB is raised to 1 MiB.
+    /// Limits a bound socket to `limit_bytes` of received data in total. A limit of less than 1 MiB is raised to 1 MiB.
     /// Also enforces the limit that [`Socket::limit_unsent`] has set.
     pub fn listening(name: &str, socket: &Socket, limit_bytes: usize) -> Backlog {
         let endpoint = socket.last_endpoint().unwrap_or_default();
@@ -220,7 +220,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts the thread. `None` when that fails; the log then has the reason.
+/// Starts the thread. Returns `None` when the thread cannot start; the log then has the reason.
 fn spawn() -> Option<Guard> {
     Guard::start("dafka-backlog", "what peers send is not bounded", INTERVAL, |descriptors| {
         let mut scanner = Scanner::new(descriptors);

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// The kernel lists about 1,300 descriptors at once in a buffer of this length.
 const LIST_LEN_BYTES: usize = 32 << 10;
 
-/// Lists the open descriptors of this process. It keeps a descriptor of `/proc/self/fd` open, so that it still works
-/// when the process can open no more files.
+/// Lists the open descriptors of this process. Keeps a descriptor of `/proc/self/fd` open, and so still works when the
+/// process can open no more files.
 pub(super) struct Descriptors {
     /// `/proc/self/fd`.
     directory: OwnedFd,
@@ -70,7 +70,8 @@ pub(super) fn socket_number(file: RawFd) -> Option<u64> {
     (status.st_mode & libc::S_IFMT == libc::S_IFSOCK).then_some(status.st_ino)
 }
 
-/// True while the kernel has room for more data of a connection. Then libzmq soon sends what it has queued for it.
+/// True while the kernel has room for more data of a connection. Then libzmq soon sends what it has queued for this
+/// connection.
 pub(super) fn can_be_written(file: RawFd) -> bool {
     let mut item = libc::pollfd { fd: file, events: libc::POLLOUT, revents: 0 };
     // SAFETY: the pointer refers to one `pollfd`, which `poll` may change. The call does not wait.

@@ -132,8 +132,8 @@ impl Readers {
         self.count += 1;
     }
 
-    /// Keeps some of the readers of a prefix. A prefix without readers is removed, because peers can invent any number
-    /// of prefixes.
+    /// Removes the readers of a prefix for which `is_kept` returns false. A prefix without readers is removed, because
+    /// peers can invent any number of prefixes.
     fn retain(&mut self, prefix: &[u8], is_kept: impl FnMut(&Reader) -> bool) {
         let Some(readers) = self.by_prefix.get_mut(prefix) else { return };
         let before = readers.len();
@@ -219,8 +219,9 @@ impl Readers {
     }
 }
 
-/// Chooses the connection to end when too many have the same subscription. It belongs to the host that has the most of
-/// these connections. It is the newest unwritable one of this host or, if all of them are writable, the newest one.
+/// Chooses the connection to end when too many have the same subscription. The result belongs to the host that has the
+/// most of these connections. It is the newest unwritable connection of this host or, if all its connections are
+/// writable, the newest one.
 fn surplus(readers: &[Reader]) -> Option<Id> {
     let mut counts: HashMap<Option<IpAddr>, usize> = HashMap::new();
     for reader in readers {

@@ -24,8 +24,9 @@ pub struct Socket {
     zmq: ManuallyDrop<zmq::Socket>,
     pub(super) raw: *mut c_void,
     owned: bool,
-    /// False when everything was read and the socket was not used since. Then its descriptor becomes readable with the
-    /// next input. Every other use may make libzmq notice input, and the descriptor is then not readable.
+    /// False when everything was read and the socket was not used since. Then the socket's descriptor becomes readable
+    /// with the next input. Each use of the socket may make libzmq process the event of new input. The descriptor is
+    /// then not readable, although there is input.
     may_have_input: Cell<bool>,
     /// Whether this end has sent a signal, or need not send its first one. The first signal of an actor means that the
     /// actor is ready.
@@ -112,7 +113,7 @@ impl Socket {
         Ok(self.zmq.get_last_endpoint()?.map_or_else(|bytes| bytes, String::into_bytes))
     }
 
-    /// Removes the file when the socket is closed.
+    /// When the socket is closed, `file` is removed.
     pub(super) fn remove_when_closed(&self, file: Option<SocketFile>) {
         self.file.replace(file);
     }
@@ -242,7 +243,7 @@ impl Socket {
     }
 
     /// Sends one frame without waiting. `more`: another frame of the same message follows. A frame that was sent is
-    /// empty afterwards. False when the socket cannot take it now; then the frame is unchanged.
+    /// empty afterwards. False when the socket cannot take the frame now; then the frame is unchanged.
     ///
     /// # Errors
     /// Other errors of libzmq.
@@ -300,7 +301,7 @@ impl Socket {
     /// Stops zmq_socket_monitor. Call this before the monitor's PAIR socket is closed. Otherwise libzmq's I/O thread
     /// would wait for ever to send an event to that socket.
     pub fn stop_monitor(&self) {
-        // SAFETY: the socket is live. By zmq_socket_monitor(3), NULL stops the monitor.
+        // SAFETY: the socket is live. According to zmq_socket_monitor(3), NULL stops the monitor.
         unsafe {
             zmq_sys::zmq_socket_monitor(self.raw, std::ptr::null(), 0);
         }
@@ -334,9 +335,10 @@ impl Socket {
         }
     }
 
-    /// Whether this process, which was forked, has made the socket. Only the first call uses the socket, under a lock.
-    /// If the result is true, it stays true as long as the process lives: copies of another process's sockets have
-    /// existed since the fork, so no such copy can get the same memory address later.
+    /// Whether this process, which was forked, has made the socket. The call uses the socket under a lock. When the
+    /// result was true once, later calls do not use the socket. The result then stays true as long as the process
+    /// lives: copies of another process's sockets have existed since the fork, so no such copy can get the same memory
+    /// address later.
     fn is_known_as_own(&self) -> bool {
         static OWN: PerProcess<BTreeSet<usize>> =
             PerProcess::new([const { Mutex::new(BTreeSet::new()) }; GENERATIONS]);

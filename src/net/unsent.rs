@@ -9,9 +9,10 @@ use super::{Frame, Socket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Shorter contents are not counted: counting costs two allocations. The number of messages limits them well enough.
+/// Shorter contents are not counted: counting costs two allocations. For them, the limit on the number of messages is
+/// enough.
 const MIN_COUNTED_LEN_BYTES: usize = 4_096;
-/// Peers that read everything must not reach the limit.
+/// The lowest limit. If it were lower, libzmq could hold more than the limit although all peers read everything.
 const MIN_LIMIT_BYTES: u64 = 1 << 20;
 /// The lengths of a frame's header, for content of at most 255 bytes, and for longer content.
 const HEADERS_BYTES: (u64, u64) = (2, 9);
@@ -28,7 +29,7 @@ pub struct UnsentLimit {
 }
 
 impl UnsentLimit {
-    /// `None` if `bytes` is `None`: no limit. A smaller limit than 1 MiB is raised to 1 MiB.
+    /// `None` if `bytes` is `None`: no limit. A limit of less than 1 MiB is raised to 1 MiB.
     pub fn new(key: &'static str, bytes: Option<u64>) -> Option<UnsentLimit> {
         bytes.map(|bytes| UnsentLimit { bytes: bytes.max(MIN_LIMIT_BYTES), key })
     }
@@ -47,8 +48,8 @@ pub enum Recipients {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Contents {
     pub(super) len_bytes: u64,
-    /// At least the length of the longest of these contents: that of the longest one since they were this short
-    /// together.
+    /// At least the length of the longest of these contents, and at most `len_bytes`. If the longest one is dropped,
+    /// this value falls only as far as `len_bytes` requires.
     pub(super) longest_bytes: u64,
 }
 
@@ -72,7 +73,8 @@ impl Contents {
 /// What a node has published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Published {
-    /// The bytes of the stream since the previous count, as a peer with all subscriptions receives them.
+    /// The bytes of the stream since the previous call of `Unsent::take`, as a peer with all subscriptions receives
+    /// them.
     pub(super) stream_bytes: u64,
     /// What libzmq holds of the stream.
     pub(super) stream: Contents,
@@ -93,7 +95,7 @@ impl Unsent {
         Unsent { limit, published: Mutex::default(), slow_ended: Mutex::default() }
     }
 
-    /// What was published since the previous call. `None` when libzmq holds only a small part of the limit.
+    /// What was published since the previous call. `None` when libzmq holds at most a quarter of the limit.
     pub(super) fn take(&self) -> Option<Published> {
         let mut published = self.lock();
         let taken = *published;
@@ -106,13 +108,13 @@ impl Unsent {
         *self.lock()
     }
 
-    /// Whether libzmq holds more than the limit.
+    /// Whether libzmq holds more than the limit, not counting the longest content.
     pub(super) fn is_beyond_limit(&self) -> bool {
         self.published().all.extra_bytes() > self.limit.bytes
     }
 
-    /// Whether connections of slow peers may be ended now. If so, further ones may be ended after a pause, in which
-    /// libzmq drops the queues of these.
+    /// Whether connections of slow peers may be ended now. If the result is true, it is false in the next calls until a
+    /// pause is over, in which libzmq drops the queues of the ended connections.
     pub(super) fn may_end_slow(&self, now: Instant) -> bool {
         let mut ended = self.slow_ended.lock().unwrap_or_else(PoisonError::into_inner);
         let may_end = ended.is_none_or(|ended| now.saturating_duration_since(ended) >= PAUSE);

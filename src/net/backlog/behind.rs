@@ -4,25 +4,26 @@
 //! connection, libzmq soon sends what it has queued. A connection that lacks room waits for its peer. Connections end
 //! in two steps. The second step is taken only if the first one finds no connection:
 //!
-//! 1. libzmq holds more than the limit. Each connection whose peer has stopped reading ends.
-//! 2. libzmq holds more than twice the limit, of the stream alone (see [`Recipients`]). All connections that are behind
-//!    by more than twice the limit end: the queues share the contents of the messages, so the end of only one of them
-//!    would free nothing. If there is no such connection, the one that is furthest behind ends, if it is behind by more
-//!    than the limit. The step is taken again only after libzmq has closed these connections, and after a pause, in
-//!    which libzmq drops their queues.
+//! 1. If libzmq holds more than the limit, each connection whose peer has stopped reading is ended.
+//! 2. If the stream alone (see [`Recipients`]) occupies more than twice the limit, all connections that are behind by
+//!    more than twice the limit are ended: the queues share the contents of the messages, so the end of only one of
+//!    them would free nothing. If there is no such connection, the one that is furthest behind is ended, if it is
+//!    behind by more than the limit. This step is taken again only after libzmq has closed the ended connections, and
+//!    after a pause, in which libzmq drops their queues.
 //!
 //! The longest content that libzmq holds comes on top of each of these numbers. Otherwise, a record that is longer than
 //! the limit could never be sent.
 //!
 //! How far a connection is behind: the node counts the bytes of the stream that it publishes, and the kernel counts the
 //! bytes that are written to each connection. The difference is too large if libzmq drops messages for a peer whose
-//! queue is full. So it is reduced to what libzmq holds of the stream. The difference is too small if the peer also
-//! receives responses. While libzmq holds less than a quarter of the limit, nothing is measured. So the difference may
-//! also be too small by this quarter, plus what is published between two scans. It becomes zero when the kernel holds no
-//! data of the connection, or has room for more in two scans in a row.
+//! queue is full. So it is reduced to the bytes of the stream that libzmq holds, if these are fewer. The difference is
+//! too small if the peer also receives responses. While libzmq holds less than a quarter of the limit, nothing is
+//! measured. So the difference may also be too small by this quarter, plus what is published between two scans. The
+//! difference is set to zero when the kernel holds no data of the connection, or has room for more in two scans in a
+//! row.
 //!
-//! Responses do not count in the second step: each requester gets the next ones when it has read the earlier ones. So a
-//! requester that reads is never disconnected because of other requesters.
+//! Responses do not count in the second step: each requester gets further responses only when it has read the earlier
+//! ones. So a requester that reads is never disconnected because of other requesters.
 //!
 //! The peer of an ended connection reconnects, and fetches what it has missed. Its new connection is not behind.
 //!
@@ -35,11 +36,12 @@ use crate::net::unsent::{Published, Unsent};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// A peer has stopped reading if it has acknowledged hardly anything for this time. It is longer than the kernel needs
-/// to send a lost segment three times.
+/// A peer has stopped reading if it has acknowledged hardly anything for this time. This time is longer than the kernel
+/// needs to send a lost segment three times.
 const STALL: Duration = Duration::from_secs(2);
-/// Each scan adds the time since the scan before to a stall, but at most this much. So a stall is seen at the third scan
-/// at the earliest: the first one only starts the measurement. Time in which the host was suspended hardly counts.
+/// Each scan adds the time since the previous scan to the duration of a stall, but at most this much. So a stall is
+/// detected at the third scan at the earliest: the first scan only starts the measurement. Because of this limit, time
+/// in which the host was suspended hardly counts.
 const MAX_STEP: Duration = Duration::from_secs(1);
 
 /// What the kernel has sent over a connection.
@@ -71,7 +73,7 @@ pub(super) fn sent((file, number): Id) -> Option<Sent> {
 
 /// How far a connection is behind.
 pub(super) struct Behind {
-    /// At most this much of the stream waits in libzmq for this connection.
+    /// The estimate of how many bytes of the stream wait in libzmq for this connection.
     bytes: u64,
     /// What libzmq had written at the latest update.
     written_bytes: u64,
@@ -80,14 +82,14 @@ pub(super) struct Behind {
     progress: Option<Progress>,
 }
 
-/// What the peer reads.
+/// How far the peer has read.
 #[derive(Clone, Copy)]
 struct Progress {
     /// The peer has read something when the bytes that it has acknowledged since the connection was made have reached
-    /// this number. It was computed when the peer was last found to read: the bytes that it had acknowledged then, plus
-    /// what the kernel held then, but at most [`SMALL_BYTES`].
+    /// this number. This number was computed when the peer was last found to read: the bytes that it had acknowledged
+    /// then, plus what the kernel held then, but at most [`SMALL_BYTES`].
     next_bytes: u64,
-    /// How long it has not read, according to the scans.
+    /// How long the peer has not read, according to the scans.
     stalled: Duration,
     updated: Instant,
 }

@@ -72,7 +72,7 @@ impl Connection {
         }
     }
 
-    /// The node has read everything.
+    /// Call this when the node has read everything.
     pub(super) fn was_empty(&mut self) {
         self.received_before = self.received;
     }

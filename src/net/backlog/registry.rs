@@ -36,7 +36,7 @@ pub(super) struct BoundedSocket {
 pub(super) enum Direction {
     /// Connections are accepted at an address.
     Listening(ListenAddress),
-    /// The addresses that the socket connects to, and how many times each.
+    /// The addresses that the socket connects to. The value is how many times it has connected to the address.
     Connecting(Mutex<HashMap<SocketAddr, usize>>),
 }
 
@@ -187,8 +187,8 @@ impl Registry {
 
     /// The socket that a connection belongs to. A connection that was accepted at the port of a socket belongs to this
     /// socket, even if the peer's port is that of an endpoint which another socket connects to. If several nodes
-    /// connect to the peer's endpoint, this is the socket with the largest limit. When a node reads data of the
-    /// connection, a scan assigns the connection to the node's socket.
+    /// connect to the peer's endpoint, the result is the socket with the largest limit. When one of these nodes reads
+    /// data of the connection, a scan assigns the connection to this node's socket.
     pub(super) fn socket_of(&self, local: &Peer, peer: &Peer) -> Option<Arc<BoundedSocket>> {
         let listening = local.address().and_then(|address| self.by_port.get(&address.port()));
         let listening = listening.into_iter().flatten().filter(|socket| socket.listens_at(local));

@@ -137,10 +137,10 @@ impl Scanner {
         (taken, empty)
     }
 
-    /// Updates how far each connection is behind. Returns whether libzmq holds more than the limit for a socket.
+    /// Updates how far each connection is behind. Returns true if libzmq holds more than the limit for any socket.
     fn measure_behind(&mut self) -> bool {
-        // Before the kernel's counts are read. What is published and sent in between counts only as sent, so a
-        // connection is not taken for further behind than it is.
+        // These counts are taken before the kernel's counts are read. What is published and sent in between then counts
+        // only as sent. So no connection seems further behind than it is.
         let all = self.sockets.iter().filter_map(|socket| Some((socket.id, socket.unsent.as_ref()?.take()?)));
         let (published, now) = (all.collect::<HashMap<u64, Published>>(), Instant::now());
         for (&id, connection) in &mut self.connections {
@@ -274,8 +274,8 @@ impl Scanner {
         self.granted_until += Duration::from_secs(seconds);
         let granted_bytes = seconds * COMMANDS_BYTES_PER_S;
         for (&id, connection) in &mut self.connections {
-            // A node may have read from an earlier connection with the same descriptor. A connection that was accepted
-            // at the port of a socket belongs to this socket, whichever node has read.
+            // A node may have read from an earlier connection with the same descriptor. If a connection was accepted at
+            // the port of a socket, it stays with this socket, whichever node has read.
             let (taken, reader) = match taken.remove(&id.0) {
                 Some((taken, owner)) => {
                     if connection.socket.connects() && owner.connects() {

@@ -236,7 +236,7 @@ fn a_connection_belongs_to_the_node_that_receives_over_it() {
     let owner = |scanner: &Scanner| scanner.connections[&id].socket.id;
     let mut scanner = scanner();
     scanner.scan();
-    // Until a node has received something, the largest limit applies.
+    // Until a node has read something from the connection, the largest limit applies.
     assert_eq!(owner(&scanner), nodes[1].socket.id);
     // The process's own guard may scan first, and take what the node has reported.
     while owner(&scanner) != nodes[2].socket.id {
