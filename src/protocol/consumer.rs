@@ -36,16 +36,16 @@ pub struct Consumer<P> {
     address: Box<[u8]>,
     start: Start,
     topics: BTreeSet<Box<[u8]>>,
-    /// Whether each topic also matches all topics that begin with it.
+    /// Whether each subscribed topic also matches all topics that begin with it.
     is_prefix: bool,
-    /// Topics of records that are not read now.
+    /// The topics whose records are not read now.
     paused: BTreeSet<Box<[u8]>>,
     ingest: Ingest<P>,
     /// The records that are held back until a store has acknowledged them. `None` if records are delivered at once.
     unacknowledged: Option<Unacknowledged<P>>,
     /// When the consumer next asks the stores for the heads of its topics.
     refresh_ms: u64,
-    /// When it last did so.
+    /// When the consumer last asked the stores.
     asked_ms: u64,
     /// How many bytes of CONSUMER-HELLOs may be sent until `hellos_ms`. Without this limit, each message of a hostile
     /// peer could cause a CONSUMER-HELLO.
@@ -224,8 +224,8 @@ impl<P: Payload> Consumer<P> {
         Some(true)
     }
 
-    /// Continues to read the records of a topic that is paused. Requests the heads of all topics soon, because they show
-    /// what was published in the meantime. For the result, see [`Consumer::pause`].
+    /// Continues to read the records of a topic that is paused. Requests the heads of all topics soon, because the
+    /// heads show what was published during the pause. For the result, see [`Consumer::pause`].
     pub fn resume(&mut self, topic: &[u8], now_ms: u64) -> Option<bool> {
         if !self.is_subscribed(topic) {
             return None;
@@ -425,7 +425,7 @@ impl<P: Payload> Consumer<P> {
         self.unacknowledged.iter_mut().for_each(|kept| kept.forget(partition));
     }
 
-    /// True while the buffer of held-back records refuses the records of this partition, because it was full.
+    /// True while the buffer of held-back records refuses the records of this partition, because the buffer was full.
     fn is_full(&self, partition: Index) -> bool {
         self.unacknowledged.as_ref().is_some_and(|kept| kept.refused(partition).is_some())
     }
@@ -505,8 +505,8 @@ impl<P: Payload> Consumer<P> {
         }
         let recalled = self.ingest.recall(position.partition());
         if recalled.is_some_and(|next| last < next) {
-            // The partition's records up to `last` were delivered before. Opening the partition could evict another
-            // one, for nothing.
+            // The partition's records up to `last` were delivered before. There is no need to open the partition, and
+            // opening it could evict another one.
             return None;
         }
         let next = recalled.unwrap_or(match self.start {

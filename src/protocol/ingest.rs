@@ -1,8 +1,8 @@
 //! The partitions of a consumer or a replica. Each partition has a [`Sequencer`], which puts its records in order. The
 //! ingest requests missing records with FETCH.
 //!
-//! There are limits for the number of partitions, the bytes of early records, and the bytes that FETCHes in flight
-//! request. Any peer can invent partitions. So at a limit, partitions whose records arrive in order have priority.
+//! The number of partitions, the bytes of early records, and the bytes that FETCHes in flight request are limited. Any
+//! peer can invent partitions. So at a limit, partitions whose records arrive in order have priority.
 //!
 //! `table` holds the open partitions and selects the one to evict. `reorder_quota` limits the early records of all
 //! partitions. `fetch_scheduler` sends FETCHes when they are due, and `fetch_quota` limits the bytes that they
@@ -193,8 +193,8 @@ impl<P: Payload> Ingest<P> {
         self.evicted_positions.retain_topics(topics);
     }
 
-    /// Closes a partition. `resume_at` is the record at which the partition continues when it is opened again. It is
-    /// stored unless it is `None`.
+    /// Closes a partition. `resume_at` is the record at which the partition continues when it is opened again. This
+    /// record is stored as the partition's position, unless `resume_at` is `None`.
     fn close(&mut self, index: Index, resume_at: Option<u64>) {
         let Some(mut partition) = self.table.remove(index) else { return };
         self.reorder.release(index, &mut partition);
@@ -205,8 +205,7 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// Makes a partition continue at the record `next`, which is requested again. The caller could not keep this record
-    /// after it was delivered, or the start offset was wrong.
+    /// Makes a partition continue at the record `next`. Drops the partition's early records and its FETCH in flight.
     pub fn rewind(&mut self, index: Index, next: u64) {
         let turn = self.turn(self.table[index].name());
         let Self { table, fetches, reorder, .. } = self;

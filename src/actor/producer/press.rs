@@ -61,8 +61,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// If the average interval between records is at least this long, the sending threads publish them. Publishing a
-    /// record takes a small part of this time.
+    /// If the average interval between records is at least this long, the sending threads publish the records.
+    /// Publishing a record takes a small part of this time.
     const INTERVAL: Duration = Duration::from_micros(25);
     /// How many records may be sent at once without this interval.
     const BURST: u32 = 8;

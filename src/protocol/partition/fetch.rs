@@ -27,7 +27,7 @@ pub(super) const MAX_RETRY_MS: u64 = 30_000;
 /// The longest timeout after a peer has mentioned a missing record, unless responses are known to take longer. That
 /// peer may have the record.
 pub(super) const HEARD_RETRY_MS: u64 = 1_000;
-/// The longest time for one window, however slowly its records arrive. Then another store is asked.
+/// The longest time for one window, however slowly its records arrive. After this time, another store is asked.
 const MAX_WINDOW_MS: u64 = 30_000;
 /// At most this many records of one run change the mean length. Further ones would hardly change it.
 const MAX_SAMPLE_COUNT: u64 = 32;
@@ -77,7 +77,7 @@ impl Answer {
 /// Whether the bytes that a FETCH requests count in the quota of bytes in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Quota {
-    /// It counts.
+    /// The bytes count.
     Counted,
     /// The FETCH repeats a FETCH that got no complete response. The new FETCH does not count until its response begins:
     /// perhaps no peer has the records, and then the FETCH must not take room from other partitions.
@@ -366,9 +366,9 @@ impl FetchPlanner {
         self.is_stalled = choice.store.is_none() && self.stall.poll_stall(next, now_ms);
         if is_repeated && choice.store.is_none() {
             // No single store is left to ask. At first, only the timeout is doubled: the response to a large window may
-            // just take long, and each retry causes its records to be sent again. After several FETCHes without a
-            // response, fewer records are requested. After a partial response, fewer records are requested at once: the
-            // remaining part was lost, perhaps because a queue on the path is too short for so many records.
+            // just take long, and each retry causes the records of the window to be sent again. After several FETCHes
+            // without a response, fewer records are requested. After a partial response, fewer records are requested at
+            // once: the remaining part was lost, perhaps because a queue on the path is too short for so many records.
             self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
             if is_too_much {
                 self.max_window_count = (self.max_window_count / 2).max(FIRST_WINDOW_COUNT);
@@ -424,7 +424,8 @@ impl FetchPlanner {
         (gap_end - next).min(fitting).min(u64::from(self.max_window_count)) as u32
     }
 
-    /// True when the FETCH that was planned last detected a stall: once for each record.
+    /// True when a stall was detected while the latest FETCH was planned. At each record, a stall is detected at most
+    /// once.
     pub fn is_stalled(&self) -> bool {
         self.is_stalled
     }
