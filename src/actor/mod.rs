@@ -44,7 +44,7 @@ use std::borrow::Cow;
 /// The most messages that an actor receives from one socket before it reads its other sockets.
 const BATCH_COUNT: usize = 1_000;
 /// The most heads, and the most records, that a node sends in response to requests before it reads its sockets again.
-/// Whole batches may exceed the limit.
+/// Batches are sent whole, even if this exceeds the limit.
 const ANSWER_COUNT: u64 = 512;
 
 /// The most requests and ACKs that may wait to be sent to one peer. libzmq drops further ones, and nodes send them
@@ -172,7 +172,7 @@ fn timeout_ms(due_ms: Option<u64>, now_ms: u64) -> i64 {
     due_ms.map_or(-1, |due_ms| due_ms.saturating_sub(now_ms).min(i32::MAX as u64) as i64)
 }
 
-/// The time at which a node must continue to send responses; `None` when all responses were sent.
+/// The time at which a node must continue to send responses. `None` when no response is left to send.
 fn answers_due_ms(progress: Progress, now_ms: u64) -> Option<u64> {
     match progress {
         Progress::Idle => None,

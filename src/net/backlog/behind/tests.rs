@@ -69,18 +69,18 @@ fn a_peer_that_stops_reading_is_disconnected_beyond_the_limit() {
     for step in 0..20 {
         assert_eq!(unread.scan(500 * step, sent(step)), [], "the limit plus the longest content");
     }
-    // What libzmq holds has to be far below the limit before a stall begins anew.
+    // When libzmq holds little, the measurement of stalls begins anew.
     let queued = std::mem::take(&mut unread.queued);
     drop(queued);
     assert_eq!(unread.scan(10_000, sent(20)), []);
-    // Responses count, too.
+    // In the first step, responses count, too.
     unread.publish(5, Recipients::All);
     unread.publish(5, Recipients::One);
-    // A suspended host does not count as a stall.
+    // The time in which the host is suspended does not count as a stall.
     for (ms, step) in [(10_500, 21), (60_000, 22), (60_900, 23)] {
         assert_eq!(unread.scan(ms, sent(step)), []);
     }
-    // The fourth peer now acknowledges everything that was there to acknowledge.
+    // The fourth peer now acknowledges everything that the kernel held for it.
     let late = [acked(0), acked(24 * SMALL_BYTES), writable(), short(1_000)];
     assert_eq!(unread.scan(61_000, late), [(0, Reason::Stopped)]);
     assert_eq!(unread.scan(62_900, late), []);
