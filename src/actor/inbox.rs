@@ -23,7 +23,7 @@ const MAX_LAG: Duration = Duration::from_millis(20);
 const MAX_FILL_COUNT: usize = 20 * BATCH_COUNT;
 
 /// The limit of the bytes that all inboxes of a process hold together. An inbox whose own limit is higher applies its
-/// own limit to this sum.
+/// own limit to this sum. For responses, the limits are twice as high.
 const MAX_PROCESS_BYTES: usize = 1 << 30;
 /// While an inbox holds fewer bytes than this, it accepts messages even when the process has reached its limit.
 const RESERVED_BYTES: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! IPv6 addresses of this host's network interfaces. CZMQ lists only the IPv4 addresses.
+//! IPv6 addresses of this host's network interfaces. The stable functions of CZMQ list only the IPv4 addresses.
 
 use crate::czmq;
 use std::ffi::CStr;

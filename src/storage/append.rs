@@ -97,7 +97,8 @@ fn write_run<U: Update, P: AsRecords>(
     Ok(())
 }
 
-/// Packs as many of the next single records as have this timestamp and fit into one batch, and adds the batch.
+/// Packs the single records at the front of `entries` into one batch, up to the first one with another timestamp, or the
+/// first one that does not fit. Adds the batch.
 fn add_singles<U: Update, P: AsRecords>(
     values: &mut Values<'_, '_, U>,
     entries: &mut Entries<'_, P>,

@@ -4,14 +4,16 @@ use super::Config;
 use crate::actor::Result;
 use crate::net::{Kind, Socket};
 
-/// For this long after the end of a node, libzmq still sends the node's published messages to live peers. An
-/// application can set another time with zsys_set_linger. But 0, CZMQ's default, means this time.
+/// For this long after the end of a node, libzmq still sends the node's published messages to live peers. An application
+/// can set another time with zsys_set_linger. CZMQ's default, 0, would drop these messages at once. So this library takes
+/// 0 as 3 s.
 const LINGER_MS: i32 = 3_000;
 
 /// Creates the socket on which a node publishes. It is not bound yet.
 pub(super) fn publisher(config: &Config) -> Result<Socket> {
     let mut publisher = Socket::new(config.publisher)?;
     publisher.limit_untrusted_subscribers()?;
+    // When so many messages wait for a peer, libzmq drops further ones. The peer fetches the records later.
     publisher.zmq().set_sndhwm(config.send_high_watermark)?;
     if let Some(limit) = config.unsent {
         publisher.limit_unsent(limit);
