@@ -47,4 +47,12 @@ impl<T> PerProcess<T> {
         let mutex = &self.0[generation() as usize % GENERATIONS];
         mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The values of the processes from which this process was forked, as they were during the fork. Leaves out each
+    /// value that a thread had locked then.
+    pub fn inherited(&self) -> impl Iterator<Item = MutexGuard<'_, T>> {
+        let own = generation() as usize % GENERATIONS;
+        let others = self.0.iter().enumerate().filter(move |&(index, _)| index != own);
+        others.filter_map(|(_, mutex)| mutex.try_lock().ok())
+    }
 }

@@ -89,11 +89,18 @@ fn hash(pipe: &str) -> u64 {
     hasher.finish()
 }
 
+static REGISTRY: PerProcess<Registry> = PerProcess::new([const { Mutex::new(Registry::new()) }; GENERATIONS]);
+
 /// The actors of this process.
 pub(super) fn registry() -> MutexGuard<'static, Registry> {
-    static REGISTRY: PerProcess<Registry> =
-        PerProcess::new([const { Mutex::new(Registry::new()) }; GENERATIONS]);
     REGISTRY.lock()
+}
+
+/// Whether only processes from which this one was forked know an actor that reads this pipe. CZMQ may give a pipe of
+/// this process the same name; the result is then false.
+pub(super) fn is_only_inherited(pipe: &str) -> bool {
+    let knows = |registry: &Registry| registry.get(pipe).is_some() || registry.has_ended(pipe);
+    !knows(&registry()) && REGISTRY.inherited().any(|registry| knows(&registry))
 }
 
 /// While this object lives, an actor reads a pipe. See [`Socket::attach`](super::Socket::attach).

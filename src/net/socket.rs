@@ -1,6 +1,7 @@
 //! A ZeroMQ socket in CZMQ's process context.
 
 use super::Frame;
+use super::actor_state;
 use super::actor_state::ActorState;
 use super::descriptors::note_inherited;
 use super::endpoint::port_of;
@@ -348,7 +349,11 @@ impl Socket {
         if own.contains(&self.id()) {
             return true;
         }
-        let is_own = (0..TRIES).any(|_| self.zmq.get_events() != Err(zmq::Error::EINTR));
+        // Most pipes of actors of the parent are known by their names. This check comes first: if another thread of the
+        // parent used the socket during the fork, libzmq (4.3.4) may loop for ever in `get_events`.
+        let name = self.zmq.get_last_endpoint().ok().and_then(Result::ok).unwrap_or_default();
+        let is_own = !actor_state::is_only_inherited(&name)
+            && (0..TRIES).any(|_| self.zmq.get_events() != Err(zmq::Error::EINTR));
         if is_own {
             own.insert(self.id());
         }
