@@ -1,7 +1,10 @@
-//! Looks up the hosts of endpoints in threads of their own.
+//! Looks up the hosts of peers' endpoints in threads of their own.
 //!
-//! libzmq looks up a host name in its I/O thread at each attempt to connect. A name that no server responds to would
-//! block every socket for that time. So libzmq gets only addresses.
+//! libzmq looks up a host name in its I/O thread at each attempt to connect. If no server responds, the lookup blocks
+//! every socket until the lookup times out. Any peer may announce a name of this kind. So for peers, libzmq gets only
+//! addresses. (libzmq itself looks up the names of towers.)
+//!
+//! An asker is a node whose endpoint contains a host name. One host may have several askers, with different ports.
 
 use super::endpoint::{name_and_port, peer_endpoint};
 use std::borrow::Cow;
@@ -28,8 +31,8 @@ const RETRY_MS: u64 = 10_000;
 const FORGET_MS: u64 = 10_000;
 /// When a lookup has taken this long, the host counts as missing until the lookup ends.
 const PATIENCE_MS: u64 = 1_000;
-/// The number of requesters per host that are notified when the lookup of the host ends. Other requesters must repeat
-/// their request.
+/// The number of askers per host for which [`Resolver::found`] returns the result of the lookup. For other askers,
+/// [`Resolver::resolve`] must be called again.
 const MAX_WAITING: usize = 8;
 /// A lookup needs little stack, but modules of the system's resolver may need more.
 const STACK_LEN_BYTES: usize = 512 << 10;
@@ -48,12 +51,12 @@ pub struct Resolver {
 struct Host {
     address: Option<IpAddr>,
     is_looked_up: bool,
-    /// The latest lookup found nothing.
+    /// The latest lookup that has ended found nothing.
     has_failed: bool,
-    /// When the latest lookup started or ended.
+    /// When the latest lookup ended or, while it runs, when it started.
     looked_up_ms: Option<u64>,
     asked_ms: u64,
-    /// Requesters that wait for the address, and their ports.
+    /// The askers that wait for the address of this host, each with the port of its endpoint.
     waiting: Vec<(Box<[u8]>, Box<str>)>,
 }
 
@@ -70,7 +73,7 @@ impl Resolver {
 
     /// Returns a canonical endpoint with the host's address in place of its name. `None` while the address is not
     /// known, and when the address is not that of a single host. If a lookup is running and fewer than `MAX_WAITING`
-    /// requesters wait for it, [`Resolver::found`] later calls its closure with `asker` and the result.
+    /// askers wait for it, [`Resolver::found`] later calls its closure with `asker` and the result.
     pub fn resolve<'a>(&mut self, asker: &[u8], endpoint: &'a str, now_ms: u64) -> Option<Cow<'a, str>> {
         let Some((name, port)) = name_and_port(endpoint) else { return Some(endpoint.into()) };
         if !self.hosts.contains_key(name) && !self.has_room(now_ms) {
@@ -96,9 +99,13 @@ impl Resolver {
         }
     }
 
-    /// Call this after [`Resolver::resolve`] returned `None`. Whether the host counts as missing: its latest lookup
-    /// found nothing, takes longer than `PATIENCE_MS`, or was not started; or its address is not that of a single host
-    /// (such as 0.0.0.0).
+    /// Returns whether the host of `endpoint` counts as missing. Call this after [`Resolver::resolve`] returned `None`.
+    /// The host is missing in each of these cases:
+    ///
+    /// - The latest lookup that has ended found nothing.
+    /// - The first lookup has run for at least `PATIENCE_MS`.
+    /// - No lookup of the host was started.
+    /// - The address of the host is not that of a single host (such as 0.0.0.0).
     pub fn is_missing(&self, endpoint: &str, now_ms: u64) -> bool {
         let Some((name, _)) = name_and_port(endpoint) else { return false };
         self.hosts.get(name).is_none_or(|host| {
@@ -154,8 +161,9 @@ impl Resolver {
         self.lookups == 0
     }
 
-    /// Calls `each` for the results of lookups, with the requester, its endpoint, and the endpoint with the host's
-    /// address if the host was found.
+    /// Calls `each` for each asker whose lookup has ended. The arguments are the asker, its endpoint, and this endpoint
+    /// with the host's address in place of its name. The last argument is `None` if the host was not found, or its
+    /// address is not that of a single host.
     pub fn found(&mut self, now_ms: u64, mut each: impl FnMut(&[u8], &str, Option<&str>)) {
         if let Some((wake, _)) = &mut self.wake {
             let mut bytes = [0; 64];

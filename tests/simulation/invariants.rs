@@ -3,8 +3,8 @@
 //! 1. A consumer delivers each partition's records in order, each exactly once, with the right content
 //!    ([`Oracle::deliver`]). An isolated consumer delivers only records that a store has acknowledged. No node sends a
 //!    record with the content of another one ([`sent`]).
-//! 2. Acknowledged records survive ([`sent`], [`log_is_whole`]). A producer drops only records that enough stores have
-//!    on disk, or had at the same time ([`forgotten`]). Records that an isolated consumer delivers are on a disk
+//! 2. Acknowledged records survive ([`sent`], [`log_is_whole`]). A producer drops a record only after enough stores
+//!    have had it on disk at the same time ([`forgotten`]). Records that an isolated consumer delivers are on a disk
 //!    ([`isolated`]).
 //! 3. A store's log of a partition is a contiguous prefix that starts at 0 ([`log_is_whole`]).
 //! 4. Once faults stop, everything converges ([`converged`]).
@@ -96,8 +96,8 @@ pub(crate) fn safe_end(name: &Name, min_stores: usize, stores: &[Store]) -> u64 
     ends.get(min_stores - 1).copied().unwrap_or(0)
 }
 
-/// A producer has dropped the records before `end`. Checks that enough stores have these records, or that enough stores
-/// had them at the same time before a disk was lost.
+/// A producer has dropped the records before `end`. Checks that enough stores have these records on disk, or had them
+/// on disk at the same time before a disk was lost or rolled back.
 pub(crate) fn forgotten(model: &Model, name: &Name, end: u64, stores: &[Store]) -> Check {
     let partition = &model.partitions[name];
     let safe = safe_end(name, partition.min_stores, stores).max(partition.was_safe);

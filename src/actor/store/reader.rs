@@ -25,9 +25,10 @@ const ANSWER_LEN_BYTES: usize = 1 << 20;
 /// most one line per second.
 const MAX_LOGGED_COUNT: usize = 1_000;
 
-/// The limit of records that wait to be sent to one requester. Nodes of 0.1.0 request up to 100,000 records at once,
-/// nodes of this library 16,384 records of a partition. The limit saves memory. The reader can read a dropped record
-/// from disk again.
+/// The limit of messages that wait to be sent to one requester. A message is a record, a batch of records, or a head.
+/// The records of one FETCH fit, even if each record is a message: nodes of 0.1.0 request up to 100,000 records at
+/// once, nodes of this library 16,384 records of a partition. The limit saves memory. The reader can read a dropped
+/// record from disk again.
 const MAX_UNSENT_COUNT: i32 = 131_072;
 
 /// The longest CONSUMER-HELLO. 60,000 topics of maximum length fit.

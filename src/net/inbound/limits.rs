@@ -179,7 +179,7 @@ fn by_host<'a>(connections: impl Iterator<Item = (&'a Id, &'a Connection)>) -> H
 fn from_largest_hosts(hosts: HashMap<Host, Vec<Id>>, count: usize) -> HashMap<Host, Vec<Id>> {
     let mut taken: HashMap<Host, Vec<Id>> = HashMap::new();
     // If each host keeps at most `share` connections, `surplus(share)` connections are taken. Search for the largest
-    // share for which these are at least `count`.
+    // `share` for which `surplus(share)` is at least `count`.
     let surplus = |share: usize| hosts.values().map(|ids| ids.len().saturating_sub(share)).sum::<usize>();
     let most = hosts.values().map(Vec::len).max().unwrap_or(0);
     let (mut low, mut high) = (0, most);
