@@ -177,22 +177,26 @@ fn by_host<'a>(connections: impl Iterator<Item = (&'a Id, &'a Connection)>) -> H
 
 /// Takes `count` connections, one by one, each from the host that has the most left.
 fn from_largest_hosts(hosts: HashMap<Host, Vec<Id>>, count: usize) -> HashMap<Host, Vec<Id>> {
-    let mut taken: HashMap<Host, Vec<Id>> = HashMap::new();
-    // If each host keeps at most `share` connections, `surplus(share)` connections are taken. Search for the largest
-    // `share` for which `surplus(share)` is at least `count`.
+    // How many connections are taken if each host keeps at most `share` connections.
     let surplus = |share: usize| hosts.values().map(|ids| ids.len().saturating_sub(share)).sum::<usize>();
+    // The largest share for which this is at least `count`.
     let most = hosts.values().map(Vec::len).max().unwrap_or(0);
     let (mut low, mut high) = (0, most);
     while low < high {
         let share = (low + high).div_ceil(2);
         if surplus(share) >= count { low = share } else { high = share - 1 }
     }
-    let mut left = count;
-    for (host, ids) in hosts {
-        let own_count = ids.len().saturating_sub(low).min(left);
-        left -= own_count;
+    // Some hosts keep one connection more than others, so that exactly `count` are taken.
+    let mut left = count - surplus(low + 1);
+    let mut taken: HashMap<Host, Vec<Id>> = HashMap::new();
+    for (host, mut ids) in hosts {
+        let mut own_count = ids.len().saturating_sub(low + 1);
+        if left > 0 && ids.len() > low {
+            (own_count, left) = (own_count + 1, left - 1);
+        }
         if own_count > 0 {
-            taken.insert(host, ids[..own_count].to_vec());
+            ids.truncate(own_count);
+            taken.insert(host, ids);
         }
     }
     taken

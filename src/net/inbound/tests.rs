@@ -58,6 +58,20 @@ fn the_host_with_the_most_loses_silent_connections_and_then_the_newest() {
 const NEW_ENOUGH_MS: u64 = 2_000;
 
 #[test]
+fn small_hosts_lose_no_more_than_the_largest_one() {
+    // One host with 20 connections, and 20 hosts with two each.
+    let host = |i: u64| if i < 20 { 0 } else { i as u8 / 2 };
+    let mut connections: HashMap<Id, Connection> =
+        (0..60).map(|i| ((i as RawFd, i), connection([10, 0, 0, host(i)], i, 0, true))).collect();
+    for (_, numbers) in ended(&connections) {
+        connections.retain(|id, _| !numbers.contains(&id.1));
+    }
+    let kept = |of: u8| connections.keys().filter(|id| host(id.1) == of).count();
+    assert_eq!(connections.len(), 40);
+    assert!((10..30).chain([0]).all(|host| (1..=2).contains(&kept(host))), "{connections:?}");
+}
+
+#[test]
 fn active_connections_keep_a_fair_share_of_the_descriptors() {
     let mut connections = HashMap::new();
     for i in 0..40 {
