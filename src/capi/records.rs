@@ -29,7 +29,7 @@ impl Sink {
     /// # Safety
     /// `raw` is a live socket that the caller gives away.
     pub(super) unsafe fn of(raw: *mut zsock_t) -> Outcome<Sink> {
-        // SAFETY: the caller's promise. A socket of another process is not taken over.
+        // SAFETY: the caller's promise. `socket_of` refuses a socket that the parent process made before a fork.
         unsafe {
             let socket = socket_of(raw, "record_sink")?;
             Ok(Sink { socket, _owner: ZSock::from_c(raw) })
@@ -105,8 +105,9 @@ pub(super) fn pipe() -> Outcome<(Source, RecordWriter)> {
     let end = unsafe { resolve(source.as_c()) };
     let end = end.ok_or("the record pipe is no socket")?;
     let socket = Socket::new(Kind::PAIR).map_err(no_pipe)?;
-    // SAFETY: zsys_pipehwm only reads a number. Like zsys_create_pipe, this function sets only the limit for sending.
+    // SAFETY: zsys_pipehwm only reads a number.
     let limit = i32::try_from(unsafe { sys::zsys_pipehwm() }).unwrap_or(i32::MAX);
+    // zsys_create_pipe, too, uses this number as the limit for sending, and not for receiving.
     for end in [&end, &socket] {
         end.zmq().set_sndhwm(limit).map_err(no_pipe)?;
     }

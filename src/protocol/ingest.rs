@@ -122,7 +122,7 @@ impl<P: Payload> Ingest<P> {
         self.table[index].sequencer.next()
     }
 
-    /// Whether the next records of a partition are requested from a single store.
+    /// True while the response of a single store to a FETCH of this partition is expected, until the deadline.
     pub fn is_store_asked(&self, position: &Position) -> bool {
         self.find(position).is_some_and(|index| self.table[index].sequencer.fetches().is_store_asked())
     }

@@ -1,5 +1,6 @@
 //! The writer's logic. It orders received records, and gathers them into a batch while the disk writes the previous
-//! batch. It acknowledges only records that are on disk.
+//! batch. It acknowledges only records that are on disk. With `store/sync` = `never`, "on disk" means in this file that
+//! the operating system has the records.
 //!
 //! This module uses no sockets and no threads, so that tests/simulation can run it.
 
@@ -103,7 +104,7 @@ impl<P: Payload + AsRecords> Intake<P> {
         from: &Sender,
         now_ms: u64,
     ) -> Result<(), TooLong> {
-        // A batch was checked for this.
+        // For the records of a batch, the decoder has checked this limit. So only a single record is checked here.
         let is_too_long = |run: &P| !run.is_batch() && run.len_bytes() > MAX_CONTENT_LEN_BYTES;
         if content.as_ref().is_some_and(is_too_long) {
             return Err(TooLong);
@@ -115,7 +116,7 @@ impl<P: Payload + AsRecords> Intake<P> {
         Ok(())
     }
 
-    /// Whether the next records of a partition are requested from one store.
+    /// True while the response of a single store to a FETCH of this partition is expected, until the deadline.
     pub fn is_store_asked(&self, position: &Position) -> bool {
         self.replica.is_store_asked(position)
     }
@@ -222,10 +223,11 @@ pub trait Disk {
     /// Appends a whole batch, or nothing of it.
     ///
     /// # Errors
-    /// When the disk refuses the batch, or its records do not follow the records in the log.
+    /// When the disk refuses the batch, or its records do not follow the records in the log. After some errors, the log
+    /// contains the batch although the append failed, see [`Log::append`].
     fn append<P: AsRecords>(&self, batch: &Batch<P>) -> Result<(), AppendError>;
 
-    /// Flushes the log to disk.
+    /// Waits until everything that the log contains is on disk.
     ///
     /// # Errors
     /// When the disk refuses it.
@@ -254,7 +256,7 @@ impl Disk for Log {
 pub enum Tried {
     /// The batch is on disk.
     Done,
-    /// Nothing of the batch is on disk. The write can be retried.
+    /// The batch may not be on disk, so it must not be acknowledged. The write can be retried.
     Refused(AppendError),
     /// The log can never accept the batch.
     Impossible(AppendError),
@@ -264,7 +266,7 @@ pub enum Tried {
 pub fn try_append<P: AsRecords>(disk: &impl Disk, job: &Job<P>) -> Tried {
     match disk.append(&job.batch) {
         Ok(()) => Tried::Done,
-        // All records of the batch are in the log already, but not necessarily on disk. So flush them.
+        // All records of the batch are in the log already, but not necessarily on disk. So synchronize the log.
         Err(AppendError::NotContiguous { .. }) if has_all(disk, &job.batch) => match disk.sync() {
             Ok(()) => Tried::Done,
             Err(error) => Tried::Refused(error),

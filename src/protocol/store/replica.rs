@@ -129,7 +129,7 @@ impl<P: Payload> Replica<P> {
         self.ingest.partition(index).name()
     }
 
-    /// Whether the next records of a partition are requested from a single store.
+    /// True while the response of a single store to a FETCH of this partition is expected, until the deadline.
     pub fn is_store_asked(&self, position: &Position) -> bool {
         self.ingest.is_store_asked(position)
     }
