@@ -10,7 +10,8 @@
 //!   exceeded, connections of the host with the most connections end. The silent connections of a host, over which
 //!   nothing useful has come yet, end first, and then its newest connections. So established peers stay;
 //! - that use descriptors of the reserve: while fewer descriptors are left than the reserve, silent connections end,
-//!   and then others. A fair share of the others always stays, even if the application has used up the descriptors.
+//!   and then others. But connections that are not silent may always use a quarter of the process's descriptors, even
+//!   if the application has used up the rest.
 //!
 //! The nodes call the functions of this file. The thread runs [`scan`], and [`limits`] decides which connections end.
 //!
