@@ -147,8 +147,8 @@ impl Environment {
         if full_len >= self.options.max_map_len_bytes {
             return Err(limit("this is the limit for its length".to_owned()));
         }
-        // In addition to the contents, LMDB usually needs less space than the contents are long. If it needs more, the
-        // next attempt grows the map again.
+        // LMDB stores the contents, and usually needs less than as much space again for its own data. If it needs more,
+        // the next attempt grows the map again.
         let enough = full_len.saturating_add(wanted_len.saturating_mul(2));
         let len = full_len.saturating_mul(2).max(enough).min(self.options.max_map_len_bytes);
         state.map_len_bytes = round_up(len);
@@ -161,7 +161,7 @@ impl Environment {
         Err(limit(reason))
     }
 
-    // A poisoned lock is harmless: a panic undoes the transaction, and one assignment replaces the tables.
+    // A poisoned lock is harmless: a panic undoes the transaction, and cannot leave `tables` half changed.
     fn shared(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
