@@ -72,7 +72,7 @@ s_fetch (const char *partition, const char *requester, const char *subject, int 
     return s_message ('F', partition, "ss84", requester, subject, (uint64_t) sequence, count);
 }
 
-//  As a node of this library sends it: with an empty store name, and the flag that it takes batches.
+//  As a node of this library reads a partition: with an empty store name, and the flag that it takes batches.
 static zmsg_t *
 s_own_fetch (const char *partition, const char *requester, const char *subject, int sequence, int count)
 {
@@ -336,7 +336,7 @@ s_test_consumer_latest (void)
     dafka_consumer_t *consumer = test_consumer_new ("hello", config);
     const char *own = dafka_consumer_address (consumer);
     peer_t *peer = s_peer_new (config, "F", "W@", NULL);
-    s_expect (peer, "F", s_message ('W', peer->address, "s4", own, 0));
+    s_expect (peer, "F", s_message ('W', peer->address, "s4l", own, 1, "hello"));
     s_await_subscription (peer, 'D', own);
     s_await_subscription (peer, 'H', "hello");
     s_await_subscription (peer, 'M', "hello");
@@ -344,6 +344,10 @@ s_test_consumer_latest (void)
     test_case ("a HEAD arrives first: its record was published before, and is not requested");
     s_send (peer, s_position ('H', "hello", "PART", "hello", 5, NULL));
     s_send (peer, s_position ('M', "hello", "PART", "hello", 6, "record 6"));
+
+    test_case ("the first record alone is requested, to learn when the partition began: no timestamp, so it is older");
+    s_expect (peer, "W", s_fetch ("PART", own, "hello", 0, 1));
+    s_send (peer, s_position ('D', own, "PART", "hello", 0, "wrong: older than the subscription"));
     test_recv (consumer, "hello", "PART", "record 6");
     s_send (peer, s_position ('H', "hello", "PART", "hello", 8, NULL));
     s_expect (peer, "W", s_own_fetch ("PART", own, "hello", 7, 2));

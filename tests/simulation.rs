@@ -140,10 +140,10 @@ fn the_oracle_reports_wrong_deliveries() {
     let mut model = model::Model::default();
     let name: model::Name = (b"a".to_vec(), b"P".to_vec());
     model.add_partition(name.clone(), 1);
-    let records: Vec<_> = (0..4).map(|_| model.publish(&name, 40, true)).collect();
+    let records: Vec<_> = (0..4).map(|_| model.publish(&name, 40, Some(0))).collect();
     let oracle = |start| {
         let mut oracle = oracle::Oracle::new(start);
-        oracle.subscribe(b"a", &model::Model::default());
+        oracle.subscribe(b"a", &model::Model::default(), 0);
         oracle
     };
     let mut earliest = oracle(Start::Earliest);
@@ -157,12 +157,17 @@ fn the_oracle_reports_wrong_deliveries() {
     let without_attributes = model::Record::from(records[1].content.clone());
     assert!(deliver(1, &without_attributes).is_err(), "without attributes");
     assert_eq!(deliver(1, &records[1]), Ok(()));
-    let mut latest = oracle(Start::Latest);
+    let mut latest = oracle::Oracle::new(Start::Latest);
+    latest.subscribe(b"a", &model::Model::default(), 1);
     assert_eq!(latest.deliver(&model, b"a", b"P", 2, &records[2]), Ok(()));
     assert!(latest.deliver(&model, b"b", b"P", 3, &records[3]).is_err(), "of another topic");
     let mut late = oracle::Oracle::new(Start::Latest);
-    late.subscribe(b"a", &model);
+    late.subscribe(b"a", &model, 10_001);
     assert!(late.deliver(&model, b"a", b"P", 3, &records[3]).is_err(), "older than the subscription");
+    // Of a partition that began after the subscription, the first record comes first.
+    let mut early = oracle(Start::Latest);
+    assert!(early.deliver(&model, b"a", b"P", 2, &records[2]).is_err(), "the first record is missing");
+    assert_eq!(early.deliver(&model, b"a", b"P", 0, &records[0]), Ok(()));
 }
 
 #[test]

@@ -13,9 +13,9 @@ use super::notices::Notices;
 use super::record_queue::{RecordList, RecordReader, RecordWriter, is_of, send_frames};
 use super::role::{Flow, Receives, Role};
 use super::{Error, MAX_UNSENT_REQUEST_COUNT, Result, Run, max_records_frame_len_bytes};
-use crate::net::{Awaited, Frame, Kind, Origin, Pipe, Socket, TERM, now_ms};
+use crate::net::{Awaited, Frame, Kind, Origin, Pipe, Socket, TERM, now_ms, unix_ms};
 use crate::partition_name::PartitionName;
-use crate::protocol::consumer::{Consumer, Delivery, Start};
+use crate::protocol::consumer::{Consumer, Delivery, Start, Subscribed};
 use crate::protocol::ingest::Limits;
 use crate::protocol::notice::Notice;
 use crate::protocol::{Outbox, Sender, subscriptions};
@@ -246,7 +246,8 @@ impl ConsumerRole<'_> {
             log::error!("Consumer: a topic has at most {MAX_NAME_LEN} bytes and no NUL");
             return Ok(());
         }
-        if self.consumer.subscribe(topic, &mut common.outbox) {
+        let subscribed = Subscribed { unix_ms: unix_ms(), now_ms: common.clock.now_ms() };
+        if self.consumer.subscribe(topic, subscribed, &mut common.outbox) {
             for prefix in self.prefixes(topic) {
                 common.node.subscribe(&prefix)?;
             }

@@ -333,6 +333,15 @@ impl Payload for Run {
         }
     }
 
+    /// Not known for a compressed batch, which no consumer has.
+    fn timestamp_ms(&self) -> Option<i64> {
+        match self {
+            Run::Record(single) => single.timestamp_ms,
+            Run::Batch(part) => part.batch.record(part.first as usize)?.timestamp_ms,
+            Run::Compressed(_) => None,
+        }
+    }
+
     fn is_batch(&self) -> bool {
         matches!(self, Run::Batch(_) | Run::Compressed(_))
     }

@@ -15,8 +15,8 @@
 //!
 //! A consumer reads the keys that begin with `consumer/` or `beacon/`. The most important ones are `beacon/sub_address`
 //! and `beacon/pub_address` (the addresses of the tower) and `consumer/offset/reset`. With `latest`, the default, a
-//! consumer reads a partition from the next published record on. With `earliest` it reads the partition from its first
-//! record.
+//! consumer reads the records that are published after its subscription. With `earliest` it reads each partition from
+//! its first record.
 //!
 //! # A record sink of the application
 //!

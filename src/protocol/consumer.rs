@@ -6,17 +6,24 @@ use super::partition::sequencer::MAX_OFFSET;
 use super::{Outbox, Payload, Sender, last_of};
 use crate::partition_name::{PartitionName, SharedPartitionName};
 use crate::wire::{Message, Position, SubjectsBuf, Subscription, id};
+use latest::Beginning;
 use std::collections::BTreeSet;
+use topics::Topics;
 use unacknowledged::{Stall, Unacknowledged};
 
+mod latest;
+mod topics;
 pub mod unacknowledged;
+
+pub use topics::Subscribed;
 
 /// Where to start in a partition that is new to the consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// At its first record.
     Earliest,
-    /// At the first live record that arrives, or after the record that an earlier HEAD names.
+    /// At its first record if the partition began after the subscription. Otherwise at the first live record that
+    /// arrives, or after the record that an earlier HEAD names. See the module `latest`.
     Latest,
 }
 
@@ -35,9 +42,7 @@ pub struct Delivery<P> {
 pub struct Consumer<P> {
     address: Box<[u8]>,
     start: Start,
-    topics: BTreeSet<Box<[u8]>>,
-    /// Whether each subscribed topic also matches all topics that begin with it.
-    is_prefix: bool,
+    topics: Topics,
     /// The topics whose records are not read now.
     paused: BTreeSet<Box<[u8]>>,
     ingest: Ingest<P>,
@@ -68,8 +73,7 @@ impl<P: Payload> Consumer<P> {
         Consumer {
             address: address.into(),
             start,
-            topics: BTreeSet::new(),
-            is_prefix: false,
+            topics: Topics::default(),
             paused: BTreeSet::new(),
             ingest,
             unacknowledged: None,
@@ -82,8 +86,9 @@ impl<P: Payload> Consumer<P> {
 
     /// Makes each topic match all topics that begin with it. Otherwise each topic matches only itself, and the empty
     /// topic matches all topics.
-    pub fn matching_prefixes(self) -> Self {
-        Consumer { is_prefix: true, ..self }
+    pub fn matching_prefixes(mut self) -> Self {
+        self.topics.is_prefix = true;
+        self
     }
 
     /// Delivers a record only after a store has acknowledged it. The records that are held back occupy at most
@@ -94,7 +99,7 @@ impl<P: Payload> Consumer<P> {
 
     /// Returns the topics that the consumer subscribes to.
     pub fn topics(&self) -> impl Iterator<Item = &[u8]> {
-        self.topics.iter().map(|topic| topic.as_ref())
+        self.topics.iter()
     }
 
     /// Returns the name of the partition of a delivery.
@@ -109,44 +114,23 @@ impl<P: Payload> Consumer<P> {
 
     /// True for a topic that matches all topics that begin with it.
     pub fn is_beginning(&self, topic: &[u8]) -> bool {
-        self.is_prefix || topic.is_empty()
-    }
-
-    /// Whether `topic`, which is subscribed, matches `subject`, the topic of a record.
-    fn is_of(&self, topic: &[u8], subject: &[u8]) -> bool {
-        *topic == *subject || self.is_beginning(topic) && subject.starts_with(topic)
-    }
-
-    /// Whether any subscribed topic matches the topic of a record.
-    fn is_subscribed(&self, subject: &[u8]) -> bool {
-        self.topics.contains(subject)
-            || self.topics.contains(&b""[..])
-            || self.is_prefix && (1..subject.len()).any(|len| self.topics.contains(&subject[..len]))
+        self.topics.is_beginning(topic)
     }
 
     /// Whether a subscribed topic other than `topic` matches `subject`, the topic of a record. If so, the record is
     /// still delivered after `topic` is unsubscribed.
     pub fn remains(&self, topic: &[u8], subject: &[u8]) -> bool {
-        self.topics.iter().any(|other| **other != *topic && self.is_of(other, subject))
-    }
-
-    /// The topics of the GET-HEADS to send. A GET-HEADS requests the heads of one topic or, if its topic is empty, of
-    /// all topics. It cannot request the heads of all topics with a prefix.
-    fn asked(&self) -> Vec<&[u8]> {
-        let is_all = self.is_prefix && !self.topics.is_empty() || self.topics.contains(&b""[..]);
-        if is_all { vec![b""] } else { self.topics().collect() }
+        self.topics.remains(topic, subject)
     }
 
     /// Adds a topic. Returns false when it was subscribed already. The caller must subscribe its socket to the
     /// topic's RECORDs and HEADs.
-    pub fn subscribe(&mut self, topic: &[u8], out: &mut Outbox<P>) -> bool {
-        if !self.topics.insert(topic.into()) {
+    pub fn subscribe(&mut self, topic: &[u8], subscribed: Subscribed, out: &mut Outbox<P>) -> bool {
+        if !self.topics.insert(topic, subscribed) {
             return false;
         }
-        if self.start == Start::Earliest {
-            let topic = if self.is_prefix { b"" } else { topic };
-            out.message(&Message::GetHeads { topic, address: &self.address });
-        }
+        let topic = if self.topics.is_prefix { b"" } else { topic };
+        out.message(&Message::GetHeads { topic, address: &self.address });
         true
     }
 
@@ -159,19 +143,19 @@ impl<P: Payload> Consumer<P> {
         }
         let mut ended = Vec::new();
         if let Some(unacknowledged) = &self.unacknowledged {
-            let is_ended = |index: &Index| !self.is_subscribed(self.partition(*index).topic);
+            let is_ended = |index: &Index| !self.topics.is_subscribed(self.partition(*index).topic);
             ended.extend(unacknowledged.partitions().filter(is_ended));
         }
         if let Some(unacknowledged) = &mut self.unacknowledged {
             ended.iter().for_each(|&index| unacknowledged.forget(index));
         }
-        let ended = self.ingest.topics().filter(|topic| !self.is_subscribed(topic)).map(Box::from).collect();
+        let ended =
+            self.ingest.topics().filter(|topic| !self.topics.is_subscribed(topic)).map(Box::from).collect();
         self.ingest.close_topics(&ended);
-        let mut paused = std::mem::take(&mut self.paused);
-        paused.retain(|topic| self.is_subscribed(topic));
-        self.paused = paused;
+        let Self { topics, paused, .. } = self;
+        paused.retain(|topic| topics.is_subscribed(topic));
         if !self.topics().any(|topic| self.is_beginning(topic)) {
-            self.ingest.remember_only(self.topics.iter().map(|topic| topic.as_ref()));
+            self.ingest.remember_only(self.topics.iter());
         }
         true
     }
@@ -180,7 +164,7 @@ impl<P: Payload> Consumer<P> {
     /// Requests the heads of all topics soon, because no peer may mention an idle partition otherwise. Returns false when
     /// the topic is not subscribed. Otherwise the caller must drop the unprocessed deliveries of this partition.
     pub fn seek(&mut self, name: PartitionName, next: u64, now_ms: u64) -> bool {
-        if !self.is_subscribed(name.topic) {
+        if !self.topics.is_subscribed(name.topic) {
             return false;
         }
         match self.ingest.find(&Position::new(b"", name.producer, name.topic, 0)) {
@@ -204,7 +188,7 @@ impl<P: Payload> Consumer<P> {
     /// topic count as delivered. Returns whether this call has stopped the reading; `None` when no subscribed topic
     /// matches the topic.
     pub fn pause(&mut self, topic: &[u8]) -> Option<bool> {
-        if !self.is_subscribed(topic) {
+        if !self.topics.is_subscribed(topic) {
             return None;
         }
         if !self.paused.insert(topic.into()) {
@@ -227,7 +211,7 @@ impl<P: Payload> Consumer<P> {
     /// Continues to read the records of a topic that is paused. Requests the heads of all topics soon, because the
     /// heads show what was published during the pause. For the result, see [`Consumer::pause`].
     pub fn resume(&mut self, topic: &[u8], now_ms: u64) -> Option<bool> {
-        if !self.is_subscribed(topic) {
+        if !self.topics.is_subscribed(topic) {
             return None;
         }
         let was_paused = self.paused.remove(topic);
@@ -297,29 +281,33 @@ impl<P: Payload> Consumer<P> {
                 let is_live = matches!(message, Message::Record(_) | Message::Records(_));
                 let (first, last) = (position.sequence, last_of(position.sequence, &content));
                 let partition = match is_live {
-                    true => self.find_or_open(position, last, first, from, now_ms),
+                    true => self.find_or_open(position, last, Some(first), from, now_ms),
                     // A response to a FETCH opens no partition: the partition was open when the FETCH was sent.
                     false => self.ingest.find(position),
                 };
                 let Some(partition) = partition else { return };
+                if self.ingest.is_doubtful(partition)
+                    && !self.decide_by_run(partition, first, &content, is_live, now_ms, deliveries)
+                {
+                    return;
+                }
                 if is_live && !self.handle_published(partition, first, last, from, now_ms) {
                     return;
                 }
                 self.handle_run(partition, first, content, from, now_ms, deliveries);
             }
-            // Under `latest`, a DIRECT-HEAD does not open a new partition. The store may have records that have not
-            // arrived from the producer yet, and the partition would begin after them. An evicted partition continues
-            // at its position, so a DIRECT-HEAD may open it.
-            (Message::DirectHead { position, .. }, None)
-                if self.start == Start::Latest
-                    && self.ingest.find(position).is_none()
-                    && self.ingest.recall(position.partition()).is_none() => {}
             (Message::Head(position) | Message::DirectHead { position, .. }, None) => {
-                let latest = position.sequence.saturating_add(1);
-                let Some(partition) = self.find_or_open(position, position.sequence, latest, from, now_ms)
+                let after = position.sequence.saturating_add(1);
+                let claim = matches!(message, Message::Head(_)).then_some(after);
+                let Some(partition) = self.find_or_open(position, position.sequence, claim, from, now_ms)
                 else {
                     return;
                 };
+                match claim {
+                    Some(claim) => self.decide_by_claim(partition, claim, now_ms, deliveries),
+                    None if !self.decide_by_store(partition, now_ms, deliveries) => return,
+                    None => {}
+                }
                 let is_live = matches!(message, Message::Head(_));
                 let kept_count = self.kept_count(partition);
                 if self.ingest.correct_by_head(partition, position.sequence, is_live, kept_count, now_ms) {
@@ -387,13 +375,13 @@ impl<P: Payload> Consumer<P> {
             return;
         }
         let Self { ingest, unacknowledged, .. } = self;
-        ingest.handle_run(partition, first, run, from, now_ms, |offset, run| {
-            let content = match unacknowledged {
-                Some(unacknowledged) => unacknowledged.take(partition, offset, run, now_ms),
-                None => Some(run),
-            };
-            deliveries.extend(content.map(|content| Delivery { partition, offset, content }));
-        });
+        let deliver = delivering(unacknowledged, partition, now_ms, deliveries);
+        ingest.handle_run(partition, first, run, from, now_ms, deliver);
+        self.rewind_refused(partition);
+    }
+
+    /// When the buffer of held-back records has refused records of a partition, they are requested again later.
+    fn rewind_refused(&mut self, partition: Index) {
         if let Some(refused) = self.unacknowledged.as_ref().and_then(|kept| kept.refused(partition)) {
             self.ingest.rewind(partition, refused);
         }
@@ -479,7 +467,7 @@ impl<P: Payload> Consumer<P> {
         if now_ms >= self.refresh_ms {
             self.refresh_ms = now_ms + self.ingest.begin_refresh(0);
             self.asked_ms = now_ms;
-            for topic in self.asked() {
+            for topic in self.topics.asked() {
                 out.message(&Message::GetHeads { topic, address: &self.address });
             }
         }
@@ -487,12 +475,13 @@ impl<P: Payload> Consumer<P> {
 
     /// Returns the partition of a message that mentions the record `last`. If the partition is not open, opens it,
     /// provided that its topic is subscribed. An evicted partition continues at its position. Any other partition
-    /// begins at 0, or at `latest` under [`Start::Latest`].
+    /// begins at 0, except under [`Start::Latest`], see [`Consumer::latest_beginning`]. `claim` is where to start in a
+    /// partition that is older than the subscription; `None` if the message is not from the producer.
     fn find_or_open(
         &mut self,
         position: &Position,
         last: u64,
-        latest: u64,
+        claim: Option<u64>,
         from: &Sender,
         now_ms: u64,
     ) -> Option<Index> {
@@ -500,7 +489,7 @@ impl<P: Payload> Consumer<P> {
             return Some(partition);
         }
         let is_possible = last <= MAX_OFFSET;
-        if !is_possible || position.address.is_empty() || !self.is_subscribed(position.subject) {
+        if !is_possible || position.address.is_empty() || !self.topics.is_subscribed(position.subject) {
             return None;
         }
         let recalled = self.ingest.recall(position.partition());
@@ -509,10 +498,12 @@ impl<P: Payload> Consumer<P> {
             // opening it could evict another one.
             return None;
         }
-        let next = recalled.unwrap_or(match self.start {
-            Start::Earliest => 0,
-            Start::Latest => latest,
-        });
+        let beginning = match (recalled, self.start) {
+            (Some(next), _) => Beginning::At(next),
+            (None, Start::Earliest) => Beginning::At(0),
+            (None, Start::Latest) => self.latest_beginning(position.partition(), claim)?,
+        };
+        let next = beginning.offset();
         let Self { ingest, unacknowledged, .. } = self;
         // When a partition is evicted, its held-back records are dropped. They are requested again when the partition
         // is opened again.
@@ -523,33 +514,48 @@ impl<P: Payload> Consumer<P> {
         let index = ingest.open(position.partition(), next, from().as_deref(), now_ms, resume_at)?;
         // Drops the held-back records of a closed partition that had the same index.
         self.forget_kept(index);
-        if recalled.is_some() {
-            self.ingest.prove(index);
-        } else if self.start == Start::Latest {
-            self.ingest.claim_beginning(index);
+        match beginning {
+            Beginning::At(_) if recalled.is_some() => self.ingest.prove(index),
+            Beginning::At(_) => {}
+            Beginning::Claimed(_) => self.ingest.claim_beginning(index),
+            Beginning::Doubtful => self.ingest.doubt(index, now_ms),
         }
         Some(index)
     }
 
-    /// Sends CONSUMER-HELLO to one store: with the topics, or without them under [`Start::Latest`].
+    /// Sends CONSUMER-HELLO with the topics to one store.
     fn hello(&mut self, store: &[u8], out: &mut Outbox<P>) {
-        let names = self.asked().iter().map(|topic| topic.len() + 4).sum::<usize>();
-        let len_bytes = 64 + if self.start == Start::Earliest { names } else { 0 };
+        let asked = self.topics.asked();
+        let len_bytes = 64 + asked.iter().map(|topic| topic.len() + 4).sum::<usize>();
         if len_bytes > self.hellos_len_bytes && self.hellos_len_bytes < MAX_HELLOS_LEN_BYTES {
             return;
         }
         self.hellos_len_bytes = self.hellos_len_bytes.saturating_sub(len_bytes);
         let mut subjects = SubjectsBuf::new();
-        if self.start == Start::Earliest {
-            for topic in self.asked() {
-                // A topic that is too long cannot be subscribed to, so `push` does not fail.
-                let _ = subjects.push(topic);
-            }
+        for topic in asked {
+            // A topic that is too long cannot be subscribed to, so `push` does not fail.
+            let _ = subjects.push(topic);
         }
         out.message(&Message::ConsumerHello {
             topic: store,
             address: &self.address,
             subjects: subjects.as_subjects(),
         });
+    }
+}
+
+/// Returns a function that delivers runs of a partition, or holds them back.
+fn delivering<P: Payload>(
+    unacknowledged: &mut Option<Unacknowledged<P>>,
+    partition: Index,
+    now_ms: u64,
+    deliveries: &mut impl Extend<Delivery<P>>,
+) -> impl FnMut(u64, P) {
+    move |offset, run| {
+        let content = match unacknowledged {
+            Some(unacknowledged) => unacknowledged.take(partition, offset, run, now_ms),
+            None => Some(run),
+        };
+        deliveries.extend(content.map(|content| Delivery { partition, offset, content }));
     }
 }

@@ -23,6 +23,7 @@ use store_names::StoreNames;
 use table::{Room, STAY_MS, Table};
 
 mod beginning;
+mod doubt;
 pub mod evicted_positions;
 pub mod eviction;
 mod fetch_quota;
@@ -51,6 +52,9 @@ pub struct Ingest<P> {
     fetches: FetchScheduler,
     reorder: ReorderQuota,
     evicted_positions: EvictedPositions,
+    /// The closed partitions that are older than the subscription, see [`Ingest::close_old`]. Their positions have no
+    /// meaning.
+    old: EvictedPositions,
     stores: StoreNames,
     statistics: Statistics,
     /// The values of `opened` and `refused` in the statistics when the heads were last requested.
@@ -86,6 +90,7 @@ impl<P: Payload> Ingest<P> {
             fetches: FetchScheduler::new(own_address, limits.in_flight_len_bytes),
             reorder: ReorderQuota::new(limits.early_len_bytes),
             evicted_positions: EvictedPositions::new(limits.evicted_positions),
+            old: EvictedPositions::new(limits.evicted_positions),
             stores: StoreNames::default(),
             statistics: Statistics::default(),
             refreshed: (0, 0),
@@ -188,9 +193,10 @@ impl<P: Payload> Ingest<P> {
         closed.into_iter().for_each(|index| self.close(index, None));
     }
 
-    /// Drops the stored positions of evicted partitions, except those of the given topics.
-    pub fn remember_only<'a>(&mut self, topics: impl Iterator<Item = &'a [u8]>) {
-        self.evicted_positions.retain_topics(topics);
+    /// Drops what is stored about closed partitions, except those of the given topics.
+    pub fn remember_only<'a>(&mut self, topics: impl Iterator<Item = &'a [u8]> + Clone) {
+        self.evicted_positions.retain_topics(topics.clone());
+        self.old.retain_topics(topics);
     }
 
     /// Closes a partition. `resume_at` is the record at which the partition continues when it is opened again. This
@@ -218,8 +224,10 @@ impl<P: Payload> Ingest<P> {
     /// Makes a partition continue at the record `next`, because the application has chosen this record.
     pub fn seek(&mut self, index: Index, next: u64) {
         self.rewind(index, next);
-        // The application has chosen the position, so no message of a peer corrects it.
-        self.table[index].beginning = Beginning::default();
+        // The application has chosen the position. So no message of a peer corrects it, and it does not matter when the
+        // partition began.
+        let partition = &mut self.table[index];
+        (partition.beginning, partition.doubt) = (Beginning::default(), None);
         self.prove(index);
     }
 
@@ -370,6 +378,7 @@ impl<P: Payload> Ingest<P> {
     /// partition.
     pub fn handle_store_head(&mut self, index: Index, store: &[u8], offset: u64, now_ms: u64) {
         if let Some(store) = self.stores.intern(store) {
+            self.handle_stored(index);
             let fetches = self.table[index].sequencer.fetches_mut();
             fetches.add_source(&store, offset.saturating_add(1));
         }

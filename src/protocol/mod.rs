@@ -90,6 +90,8 @@
 //! | `producer::renewals` | when a producer with a twin may take a new address |
 //! | `producer::ack_stall` | detects that no store acknowledges records |
 //! | `consumer` | puts partitions in order and delivers their records |
+//! | `consumer::topics` | the subscribed topics, and since when |
+//! | `consumer::latest` | where to start under `latest` |
 //! | `consumer::unacknowledged` | holds records back until a store has them |
 //! | `store::replica` | orders the records that a store receives, acknowledges the records on disk |
 //! | `store::reader` | answers requests from the log |
@@ -98,6 +100,7 @@
 //! | `ingest` | all partitions of a consumer or a replica |
 //! | `ingest::table` | the open partitions, and which one to evict |
 //! | `ingest::eviction` | the order in which partitions are evicted, and the peer that each is charged to |
+//! | `ingest::doubt` | a partition that may be older than the subscription |
 //! | `ingest::evicted_positions` | the positions of evicted partitions |
 //! | `ingest::reorder_quota` | limits the early records of all partitions |
 //! | `ingest::fetch_scheduler` | sends FETCHes when they are due |
@@ -222,6 +225,12 @@ pub trait Payload: Sized {
     /// The number of records, at least 1.
     fn record_count(&self) -> u64 {
         1
+    }
+
+    /// When the first record was published, by the clock of its producer, in milliseconds since the Unix epoch. `None`
+    /// if that is not known.
+    fn timestamp_ms(&self) -> Option<i64> {
+        None
     }
 
     /// Whether RECORDS can carry the run. If not, the run has one record, and RECORD carries it.

@@ -31,7 +31,8 @@ impl<'a> Subjects<'a> {
         self.count
     }
 
-    /// Whether the list is empty. A consumer with offset reset `latest` sends an empty list.
+    /// Whether the list is empty. A consumer of 0.1.0 with offset reset `latest` sends an empty
+    /// list.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }

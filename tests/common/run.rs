@@ -124,6 +124,10 @@ impl Payload for Run {
         self.range.len() as u64
     }
 
+    fn timestamp_ms(&self) -> Option<i64> {
+        self.records().first()?.timestamp_ms
+    }
+
     /// A single record is sent without a batch.
     fn is_batch(&self) -> bool {
         self.range.len() > 1

@@ -11,6 +11,7 @@ mod console;
 mod divergence;
 mod failures;
 mod isolation;
+mod latest;
 mod limits;
 mod octets;
 mod options;

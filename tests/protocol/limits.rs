@@ -1,6 +1,6 @@
 //! The limits of the state machines, and which peers they serve when another peer wants everything.
 
-use crate::rig::{Content, ME, Reading, TOPIC, ack, direct, direct_head, head, record, store};
+use crate::rig::{Content, ME, Reading, SUBSCRIBED, TOPIC, ack, direct, direct_head, head, record, store};
 use dafka::partition_name::PartitionName;
 use dafka::protocol::consumer::Start;
 use dafka::protocol::ingest::Limits;
@@ -109,9 +109,10 @@ fn an_evicted_partition_continues_at_its_position() {
         assert_eq!(reading.take(direct(b"QUIET", 2), Some(1), now_ms), [2, 3], "{start:?}");
         // After a new subscription, each partition starts again.
         reading.consumer.unsubscribe(TOPIC);
-        reading.consumer.subscribe(TOPIC, &mut reading.out);
-        let again = if start == Start::Earliest { vec![] } else { vec![1] };
-        assert_eq!(reading.take(record(&fake(0), 1), Some(1), now_ms), again, "{start:?}");
+        reading.consumer.subscribe(TOPIC, SUBSCRIBED, &mut reading.out);
+        assert_eq!(reading.take(record(&fake(0), 1), Some(1), now_ms), [], "{start:?}");
+        let again = if start == Start::Earliest { vec![0, 1] } else { vec![1] };
+        assert_eq!(reading.take(direct(&fake(0), 0), Some(1), now_ms), again, "{start:?}");
     }
 }
 
@@ -479,7 +480,7 @@ fn a_partition_that_the_disk_cannot_read_is_not_opened() {
 fn hellos_to_made_up_stores_are_bounded() {
     let mut reading = Reading::new(Start::Earliest, Limits::default());
     for i in 0..5_000 {
-        reading.consumer.subscribe(format!("topic {i}").as_bytes(), &mut reading.out);
+        reading.consumer.subscribe(format!("topic {i}").as_bytes(), SUBSCRIBED, &mut reading.out);
     }
     for now_ms in [0, 1_500, 3_000] {
         reading.out.drain(|_, _| {});

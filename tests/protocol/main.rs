@@ -9,6 +9,7 @@ mod batch_subscribers;
 mod claims;
 mod heads;
 mod latency;
+mod latest;
 mod limits;
 mod long_records;
 mod rig;

@@ -2,7 +2,7 @@
 
 use crate::UNKNOWN;
 use dafka::partition_name::PartitionName;
-use dafka::protocol::consumer::{Consumer, Delivery, Start};
+use dafka::protocol::consumer::{Consumer, Delivery, Start, Subscribed};
 use dafka::protocol::ingest::Limits;
 use dafka::protocol::store::reader::{EachHead, Source};
 use dafka::protocol::store::replica::{Append, Replica};
@@ -19,6 +19,7 @@ pub(crate) type Content = Arc<[u8]>;
 pub(crate) const TOPIC: &[u8] = b"topic";
 pub(crate) const PARTITION: &[u8] = b"PARTITION";
 pub(crate) const ME: &[u8] = b"ME";
+pub(crate) const SUBSCRIBED: Subscribed = Subscribed { unix_ms: 1_700_000_000_000, now_ms: 0 };
 
 pub(crate) fn record(address: &[u8], sequence: u64) -> Message<'_> {
     Message::Record(Position::new(TOPIC, address, TOPIC, sequence))
@@ -70,7 +71,7 @@ impl Reading {
     pub(crate) fn new(start: Start, limits: Limits) -> Reading {
         let (consumer, out) = (Consumer::new(ME, start, limits, 0), Outbox::new());
         let mut reading = Reading { consumer, out, delivered: Vec::new() };
-        assert!(reading.consumer.subscribe(TOPIC, &mut reading.out));
+        assert!(reading.consumer.subscribe(TOPIC, SUBSCRIBED, &mut reading.out));
         reading
     }
 

@@ -1,7 +1,9 @@
 //! The state machines of the roles, one at a time: their answers to messages.
 
 use crate::UNKNOWN;
-use crate::rig::{Content, Log, ME, PARTITION, Reading, TOPIC, ack, content, direct_head, get_heads};
+use crate::rig::{
+    Content, Log, ME, PARTITION, Reading, SUBSCRIBED, TOPIC, ack, content, direct_head, get_heads,
+};
 use dafka::partition_name::PartitionName;
 use dafka::protocol::consumer::{Consumer, Delivery, Start};
 use dafka::protocol::ingest::Limits;
@@ -326,17 +328,23 @@ fn an_earliest_consumer_asks_for_heads_and_fetches_from_the_beginning() {
 }
 
 #[test]
-fn a_latest_consumer_starts_at_its_first_record_or_after_its_first_head() {
+fn a_latest_consumer_starts_in_an_old_partition_at_its_first_record_or_after_its_first_head() {
     let mut reading = Reading::at(Start::Latest);
-    assert_eq!(sent(&mut reading.out).len(), 0);
+    assert_eq!(sent(&mut reading.out), ["GET-HEADS topic ME"]);
     reading.accept(record(5), Some(content(5)), 1);
+    // Until the consumer knows whether the partition is old, record 5 waits.
+    assert_eq!(sent(&mut reading.out), ["FETCH PARTITION ME topic 0 1"]);
+    assert_eq!(reading.delivered(), [0; 0]);
+    reading.accept(direct(0), Some(content(0)), 2);
     assert_eq!(reading.delivered(), [5]);
     assert_eq!(sent(&mut reading.out).len(), 0, "it fetches no older records");
     // After a HEAD with 5, record 5 is old and the next record is 6.
     let mut reading = Reading::at(Start::Latest);
     reading.accept(head(5), None, 1);
     reading.accept(record(5), Some(content(5)), 1);
+    reading.accept(direct(0), Some(content(0)), 1);
     assert_eq!(reading.delivered(), [0; 0]);
+    sent(&mut reading.out);
     reading.accept(record(7), Some(content(7)), 2);
     assert_eq!(sent(&mut reading.out), ["FETCH PARTITION ME topic 6 1"]);
     reading.accept(direct(6), Some(content(6)), 3);
@@ -344,13 +352,15 @@ fn a_latest_consumer_starts_at_its_first_record_or_after_its_first_head() {
 }
 
 #[test]
-fn an_answer_opens_no_partition() {
+fn a_store_does_not_determine_where_a_latest_consumer_starts() {
     let mut reading = Reading::at(Start::Latest);
     // A store's head may arrive before records of the producer that are older. So the records from 5 on are still new.
     reading.accept(direct_head(PARTITION, 9, b""), None, 1);
+    reading.accept(direct(0), Some(content(0)), 1);
     reading.accept(direct(3), Some(content(3)), 1);
     reading.accept(record(5), Some(content(5)), 2);
     assert_eq!(reading.delivered(), [5]);
+    sent(&mut reading.out);
     // When the partition is known, a head of a store shows a loss.
     reading.accept(direct_head(PARTITION, 6, b""), None, 3);
     assert_eq!(sent(&mut reading.out), ["FETCH PARTITION ME topic 6 1"]);
@@ -425,17 +435,14 @@ fn topics_are_exact() {
 }
 
 #[test]
-fn stores_get_a_hello_with_the_topics_under_earliest_only() {
+fn stores_get_a_hello_with_the_topics() {
     let subscription = subscription(id::CONSUMER_HELLO, b"STORE");
-    for (start, expected) in [
-        (Start::Earliest, r#"CONSUMER-HELLO STORE ME ["topic"]"#),
-        (Start::Latest, "CONSUMER-HELLO STORE ME []"),
-    ] {
+    for start in [Start::Earliest, Start::Latest] {
         let mut reading = Reading::at(start);
         sent(&mut reading.out);
         reading.consumer.handle_subscription(&subscription, &mut reading.out);
         reading.accept(Message::StoreHello { topic: ME, address: b"STORE" }, None, 1);
-        assert_eq!(sent(&mut reading.out), [expected, expected]);
+        assert_eq!(sent(&mut reading.out), [r#"CONSUMER-HELLO STORE ME ["topic"]"#; 2]);
         let end = Subscription { subscribe: false, ..subscription };
         reading.consumer.handle_subscription(&end, &mut reading.out);
         assert_eq!(sent(&mut reading.out).len(), 0);
@@ -466,7 +473,9 @@ fn the_empty_topic_and_prefixes_match_many_topics() {
             consumer = consumer.matching_prefixes();
         }
         let mut reading = Reading { consumer, out: Outbox::new(), delivered: Vec::new() };
-        topics.iter().for_each(|topic| assert!(reading.consumer.subscribe(topic, &mut reading.out)));
+        topics
+            .iter()
+            .for_each(|topic| assert!(reading.consumer.subscribe(topic, SUBSCRIBED, &mut reading.out)));
         reading
     };
     let mut all = reading(false, &[b"", b"b"]);
@@ -499,8 +508,8 @@ fn unsubscribing_drops_the_partitions() {
     assert_eq!(reading.delivered(), [0; 0]);
     assert_eq!(sent(&mut reading.out).len(), 0);
     // After a new subscription, the consumer reads the topic from its start.
-    assert!(reading.consumer.subscribe(TOPIC, &mut reading.out));
-    assert!(!reading.consumer.subscribe(TOPIC, &mut reading.out));
+    assert!(reading.consumer.subscribe(TOPIC, SUBSCRIBED, &mut reading.out));
+    assert!(!reading.consumer.subscribe(TOPIC, SUBSCRIBED, &mut reading.out));
     reading.accept(record(0), Some(content(0)), 3);
     assert_eq!(reading.delivered(), [0]);
 }

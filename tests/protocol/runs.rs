@@ -1,7 +1,7 @@
 //! Runs of several records: the state machines deliver, keep and answer the same records as without runs.
 
 use crate::UNKNOWN;
-use crate::rig::{ME, PARTITION, TOPIC, ack, direct, fetch, record};
+use crate::rig::{ME, PARTITION, SUBSCRIBED, TOPIC, ack, direct, fetch, record};
 use crate::run::{Content, Run};
 use dafka::partition_name::PartitionName;
 use dafka::protocol::consumer::{Consumer, Delivery, Start};
@@ -96,7 +96,7 @@ impl Isolated {
     fn new(limit_bytes: usize) -> Isolated {
         let mut consumer = Consumer::new(ME, Start::Earliest, Limits::default(), 0).isolated(limit_bytes);
         let mut out = Outbox::new();
-        assert!(consumer.subscribe(TOPIC, &mut out));
+        assert!(consumer.subscribe(TOPIC, SUBSCRIBED, &mut out));
         Isolated { consumer, out, deliveries: Vec::new() }
     }
 
@@ -330,14 +330,16 @@ proptest! {
 fn a_run_is_skipped_where_it_was_delivered_before_the_start_offset_was_corrected() {
     let mut consumer = Consumer::<Run>::new(ME, Start::Latest, Limits::default(), 0);
     let mut out = Outbox::new();
-    assert!(consumer.subscribe(TOPIC, &mut out));
+    assert!(consumer.subscribe(TOPIC, SUBSCRIBED, &mut out));
     let mut take = |message: Message, range: Range<u64>, now_ms| {
         let mut deliveries = Vec::new();
         consumer.handle_message(&message, Some(run(range)), UNKNOWN, now_ms, &mut out, &mut deliveries);
         let records = deliveries.iter().flat_map(|of| records(of.offset, &of.content));
         records.map(|(offset, _)| offset).collect::<Vec<u64>>()
     };
-    assert_eq!(take(record(PARTITION, 10), 10..12, 0), [10, 11]);
+    assert_eq!(take(record(PARTITION, 10), 10..12, 0), [0; 0]);
+    // The first record has no timestamp, so the partition is old.
+    assert_eq!(take(direct(PARTITION, 0), 0..1, 0), [10, 11]);
     // This run begins before the start offset, and contains it. So the start offset may be right.
     assert_eq!(take(record(PARTITION, 8), 8..13, 100), [12]);
     assert_eq!(take(record(PARTITION, 6), 6..8, 2_000), [6, 7]);

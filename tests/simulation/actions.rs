@@ -132,7 +132,7 @@ impl World {
             Action::Seek { consumer, partition, to } => {
                 if let Some(id) = self.living(&self.consumers, consumer)
                     && let Node { role: Role::Consumer(node), clock, .. } = &mut self.nodes[id]
-                    && node.seek(partition, to, clock.now_ms(now))
+                    && node.seek(partition, to, &self.model, clock.now_ms(now))
                 {
                     self.wake(id, now);
                 }
@@ -181,6 +181,13 @@ impl World {
                 let all: Vec<NodeId> = (0..self.nodes.len()).collect();
                 if let Some(id) = self.living(&all, node) {
                     let until = (now + lasts).min(calm_at);
+                    let node = &mut self.nodes[id];
+                    (node.ready_at, node.frozen_until) = (until.max(node.ready_at), until);
+                }
+            }
+            Action::FreezeConsumers { lasts } => {
+                let until = (now + lasts).min(calm_at);
+                for &id in &self.consumers {
                     let node = &mut self.nodes[id];
                     (node.ready_at, node.frozen_until) = (until.max(node.ready_at), until);
                 }

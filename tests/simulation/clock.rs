@@ -6,6 +6,11 @@ pub(crate) type Time = u64;
 pub(crate) const MS: Time = 1_000;
 pub(crate) const SECOND: Time = 1_000_000;
 
+/// The time since the Unix epoch, which all hosts know.
+pub(crate) fn unix_ms(now: Time) -> i64 {
+    1_700_000_000_000 + (now / MS) as i64
+}
+
 /// A node's clock.
 #[derive(Clone, Copy)]
 pub(crate) struct Clock {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::nodes::{Link, is_of_batches, without_flags};
+use dafka::protocol::Payload;
 
 /// How many of 1,000 nodes neither send nor receive batches.
 const OLD_PER_MILLE: u64 = 150;
@@ -298,9 +299,21 @@ impl World {
             _ => None,
         };
         let is_reader = matches!(&node.role, Role::Reader(_));
+        let has_attributes = !(node.is_old && is_reader);
         self.trace(|| format!("{id} sends {:?}", Message::decode(&frame)));
         invariants::sent(&self.model, &frame, content.as_ref(), store.map(|(_, disk)| disk))?;
         match Message::decode(&frame) {
+            Ok(
+                Message::Record(position)
+                | Message::DirectRecord(position)
+                | Message::Records(position)
+                | Message::DirectRecords(position),
+            ) if position.sequence == 0
+                && content.as_ref().is_some_and(|run| !has_attributes || run.timestamp_ms().is_none()) =>
+            {
+                let name = (position.subject.to_vec(), position.address.to_vec());
+                self.model.partitions.entry(name).and_modify(|partition| partition.is_stamped = false);
+            }
             Ok(Message::Ack { topic, subject, sequence, .. }) => {
                 if let Some((store, _)) = store {
                     self.model.acknowledge(store, (subject.to_vec(), topic.to_vec()), sequence + 1);
@@ -325,10 +338,13 @@ impl World {
                 });
                 // A consumer may know a partition only by a HEAD. The simulation does not see at which offset such a
                 // consumer begins, and so does not wait until it has all records. In a crowded run, the consumer may
-                // also have evicted such a partition.
+                // also have evicted such a partition. In a run with large offsets, the consumer waits for the first
+                // record in vain, and begins late.
                 let is_known_by_head = matches!(&node.role, Role::Consumer(consumer)
                     if consumer.oracle.start == Start::Latest
-                        && (self.plan.is_crowded || !consumer.oracle.next.contains_key(&name)));
+                        && (self.plan.is_crowded
+                            || self.plan.first_offset > 0
+                            || !consumer.oracle.next.contains_key(&name)));
                 let may_ask = is_known_by_head || self.model.is_forged(&name);
                 if matches!(self.phase, Phase::Quiet(_)) && is_there && !may_ask {
                     return Err((
@@ -339,7 +355,6 @@ impl World {
             }
             _ => {}
         }
-        let has_attributes = !(node.is_old && is_reader);
         self.deliver(id, Wired::new(frame, content, has_attributes), arrivals);
         Ok(())
     }

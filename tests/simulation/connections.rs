@@ -1,7 +1,9 @@
 //! Connections: handshakes, messages, subscriptions and breaks.
 
 use super::*;
+use crate::clock::unix_ms;
 use crate::nodes::is_of;
+use dafka::protocol::consumer::Subscribed;
 
 impl World {
     pub(super) fn arrive(&mut self, id: ConnectionId, generation: u64, message: Rc<Wired>) {
@@ -105,9 +107,11 @@ impl World {
 
     /// The application of a consumer subscribes to a topic.
     pub(super) fn subscribe(&mut self, id: NodeId, topic: &[u8]) {
+        let now_ms = self.nodes[id].clock.now_ms(self.now);
         let Role::Consumer(consumer) = &mut self.nodes[id].role else { return };
-        if consumer.consumer.subscribe(topic, &mut self.outbox) {
-            consumer.oracle.subscribe(topic, &self.model);
+        let subscribed = Subscribed { unix_ms: unix_ms(self.now), now_ms: consumer.read_at(now_ms) };
+        if consumer.consumer.subscribe(topic, subscribed, &mut self.outbox) {
+            consumer.oracle.subscribe(topic, &self.model, subscribed.unix_ms);
             let prefixes = self.nodes[id].prefixes(topic);
             self.nodes[id].wants.extend(prefixes.iter().cloned());
             self.announce(id, 1, prefixes);

@@ -34,7 +34,7 @@ pub(crate) enum Action {
     // A tower may stay down for the rest of the run if another one runs.
     CrashTower { tower: u64, down: Time },
     Resubscribe { consumer: u64, topic: &'static [u8], after: Time },
-    // Continues at an earlier record of a partition, or at the same one.
+    // Continues at an earlier record of a partition, or at the same one, or at the first one of an unread partition.
     Seek { consumer: u64, partition: u64, to: u64 },
     // Stops reading a topic for a while.
     Pause { consumer: u64, topic: &'static [u8], lasts: Time },
@@ -59,6 +59,8 @@ pub(crate) enum Action {
     Jump { node: u64, by_ms: u64 },
     // The process and its beacon stop for a while.
     Freeze { node: u64, lasts: Time },
+    // All consumers stop for a while.
+    FreezeConsumers { lasts: Time },
 }
 
 /// A whole run.
@@ -147,6 +149,10 @@ impl Plan {
         plan.population(random, stores);
         plan.faults(random);
         let mut aside = random.aside();
+        let mut other = aside.aside();
+        if other.chance(300) {
+            plan.short_lives(&mut other);
+        }
         if aside.chance(200) {
             plan.crowd(&mut aside);
         }
@@ -217,6 +223,41 @@ impl Plan {
         let at = self.calm_at - random.below(2 * SECOND);
         let from = if random.chance(800) { Start::Earliest } else { Start::Latest };
         self.actions.push((at, Action::StartConsumer { start: from, topics: vec![topic] }));
+    }
+
+    /// Adds a consumer of new records, and producers that live for a short time, often while the consumer hears nothing.
+    fn short_lives(&mut self, random: &mut Random) {
+        let starts = self.actions.iter().filter(|(_, action)| matches!(action, Action::StartProducer { .. }));
+        let (producers, last) = (starts.clone().count() as u64, starts.map(|&(at, _)| at).max().unwrap_or(0));
+        let (at, topics) = (random.below(self.calm_at / 4), TOPICS.to_vec());
+        self.actions.push((at, Action::StartConsumer { start: Start::Latest, topics }));
+        let mut start = last.max(at);
+        for producer in producers..producers + random.between(1, 4) {
+            start = random.between(start, self.calm_at);
+            let topic = random.pick(&TOPICS);
+            self.actions.push((start, Action::StartProducer { topic, min_stores: 1 }));
+            let lasts = random.pick(&[500 * MS, 5 * SECOND, 15 * SECOND]);
+            let begin = start.saturating_sub(random.below(lasts));
+            match random.below(3) {
+                // After a standstill, a consumer takes a record that was overtaken as a sign of a false start offset. On a
+                // real connection, no record overtakes another one.
+                0 if self.weather.is_ordered => self.actions.push((begin, Action::FreezeConsumers { lasts })),
+                1 => {
+                    let host = 1_u64 << random.below(HOSTS);
+                    let cuts = vec![Cut { from: host, to: !host }, Cut { from: !host, to: host }];
+                    self.actions.push((begin, Action::Cut { cuts, breaks: random.chance(500), lasts }));
+                }
+                _ => {}
+            }
+            let mut at = start;
+            for _ in 0..random.between(1, 3) {
+                at = random.between(at, (at + 2 * SECOND).min(self.calm_at));
+                let lens_bytes = (0..random.between(1, 40)).map(|_| random.below(300) as usize).collect();
+                self.actions.push((at, Action::Publish { producer, lens_bytes }));
+            }
+            let at = random.between(at, (at + 2 * SECOND).min(self.calm_at));
+            self.actions.push((at, Action::EndProducer { producer }));
+        }
     }
 
     /// Makes more partitions than nodes may know at once.

@@ -225,8 +225,9 @@ pub(crate) fn left_behind(model: &Model, disks: &[&SimDisk]) -> u64 {
     dead.filter_map(|(name, partition)| stored(name)?.checked_sub(partition.first)).sum()
 }
 
-/// Checks that nothing is left to do. With `is_final`, consumers that started at the latest record must also have all
-/// records of live partitions.
+/// Checks that nothing is left to do. A consumer that started at the latest record must have all records of the
+/// partitions that began after its subscription. With `is_final`, it must also have the last records of live
+/// partitions.
 pub(crate) fn converged<'a>(
     model: &Model,
     disks: &[&SimDisk],
@@ -267,13 +268,9 @@ pub(crate) fn converged<'a>(
                     if end == model.first_offset {
                         continue;
                     }
-                    reached(
-                        &consumer.oracle,
-                        name,
-                        end,
-                        is_final && model.partitions[name].is_alive && is_whole(name),
-                    )
-                    .map_err(|text| format!("the consumer {}: {text}", node.address.escape_ascii()))?;
+                    let is_due = is_final && model.partitions[name].is_alive && is_whole(name);
+                    reached(&consumer.oracle, model, name, end, is_due)
+                        .map_err(|text| format!("the consumer {}: {text}", node.address.escape_ascii()))?;
                 }
             }
             _ => {}
@@ -297,7 +294,7 @@ pub(crate) fn nobody_has_a_twin(nodes: &[Node], is_hidden: bool) -> Result<(), S
     Ok(())
 }
 
-fn reached(oracle: &Oracle, name: &Name, end: u64, is_due: bool) -> Result<(), String> {
+fn reached(oracle: &Oracle, model: &Model, name: &Name, end: u64, is_due: bool) -> Result<(), String> {
     if !oracle.is_subscribed(&name.0) {
         return Ok(());
     }
@@ -305,6 +302,8 @@ fn reached(oracle: &Oracle, name: &Name, end: u64, is_due: bool) -> Result<(), S
         (Some(&next), _) => next,
         (None, Start::Earliest) => 0,
         (None, Start::Latest) if is_due => 0,
+        // It began after the subscription, so the consumer reads it from its first record.
+        (None, Start::Latest) if oracle.presumed_old == 0 && oracle.is_new(model, name) => 0,
         // The consumer does not know this partition.
         (None, Start::Latest) => return Ok(()),
     };

@@ -26,6 +26,11 @@ pub(crate) struct Partition {
     pub(crate) forgotten: u64,
     /// The records before this offset were on enough disks at the same time, before some disks lost them.
     pub(crate) was_safe: u64,
+    /// When the first record was published. `i64::MAX` before that, and for the new partition of a producer that had a
+    /// twin, whose records keep their timestamps.
+    pub(crate) begun_ms: i64,
+    /// The first record was published with a timestamp, and no node has sent it without the timestamp.
+    pub(crate) is_stamped: bool,
 }
 
 impl Partition {
@@ -63,13 +68,16 @@ impl Model {
             is_alive: true,
             forgotten: first,
             was_safe: first,
+            begun_ms: i64::MAX,
+            is_stamped: false,
         };
         self.partitions.insert(name, partition);
     }
 
-    /// Makes the next record of a partition. Its content names the producer and the offset. A producer of 0.1.0 sets no
-    /// attributes. Otherwise some records have a key, and neighbours may have different timestamps.
-    pub(crate) fn publish(&mut self, name: &Name, len_bytes: usize, has_attributes: bool) -> Record {
+    /// Makes the next record of a partition. Its content names the producer and the offset. `now_ms` is the time, and
+    /// `None` for a producer of 0.1.0, which sets no attributes. Otherwise some records have a key, and neighbours may
+    /// have different timestamps.
+    pub(crate) fn publish(&mut self, name: &Name, len_bytes: usize, now_ms: Option<i64>) -> Record {
         let partition = self.partitions.get_mut(name).expect("a partition of the model");
         let mut content = format!("{}/{}/", name.1.escape_ascii(), partition.records.len()).into_bytes();
         let filler = partition.records.len() as u8;
@@ -79,13 +87,27 @@ impl Model {
         }
         content.resize(len_bytes, filler);
         let mut record = Record::from(Content::from(content));
-        if has_attributes {
-            record.timestamp_ms = Some(partition.records.len() as i64 / 3 - 1);
+        if partition.records.is_empty() {
+            partition.begun_ms = now_ms.unwrap_or(i64::MIN);
+            partition.is_stamped = now_ms.is_some();
+        }
+        if let Some(now_ms) = now_ms {
+            // The program may set timestamps of its own.
+            record.timestamp_ms = Some(now_ms - partition.records.len() as i64 / 3 % 4);
             record.key = (partition.records.len() % 16 >= 13).then(|| vec![filler; len_bytes % 3].into());
         }
         partition.records.push(record.clone());
         self.published += 1;
         record
+    }
+
+    /// Whether a consumer that subscribed at `since_ms` can know that a partition began later. In runs with large
+    /// offsets, no node has the first record.
+    pub(crate) fn is_new(&self, name: &Name, since_ms: i64) -> bool {
+        let partition = self.partitions.get(name);
+        partition.is_some_and(|partition| partition.is_stamped && partition.begun_ms >= since_ms)
+            && self.first_offset == 0
+            && !self.is_end_doubtful(name)
     }
 
     /// Whether this record was published at this offset, with these attributes.

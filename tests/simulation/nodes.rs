@@ -1,6 +1,6 @@
 //! The nodes: the real state machines, each in the loop of its actor, without sockets.
 
-use super::clock::{Clock, Time};
+use super::clock::{Clock, Time, unix_ms};
 use super::disk::{SimDisk, SimLog, named};
 use super::model::{Model, Name, Record, Run};
 use super::network::{ConnectionId, Host, NodeId, Wired};
@@ -252,14 +252,15 @@ impl Node {
                     match command {
                         Command::Publish(len_bytes) => {
                             let count = Random::new(model.published).between(1, turn.max_run_count);
-                            let mut records = vec![model.publish(&node.name, len_bytes, !*is_old)];
+                            let unix_ms = (!*is_old).then(|| unix_ms(now));
+                            let mut records = vec![model.publish(&node.name, len_bytes, unix_ms)];
                             let mut batch_len_bytes = len_bytes;
                             while records.len() < count as usize
                                 && let Some(&Command::Publish(len_bytes)) = commands.peek()
                                 && batch_len_bytes + len_bytes <= MAX_BATCH_LEN_BYTES
                             {
                                 batch_len_bytes += len_bytes;
-                                records.push(model.publish(&node.name, len_bytes, !*is_old));
+                                records.push(model.publish(&node.name, len_bytes, unix_ms));
                                 commands.next();
                             }
                             node.kept.extend(records.iter().cloned());
@@ -312,6 +313,7 @@ impl Node {
                     consumer.handle_message(&message, content, &from, now_ms, out, deliveries);
                     node.deliver(model)?;
                 }
+                node.oracle.presumed_old = node.consumer.statistics().presumed_old;
                 if node.is_reading() {
                     node.consumer.handle_timeout(now_ms, out);
                 } else {
@@ -382,7 +384,7 @@ impl ConsumerNode {
     }
 
     /// The time of the consumer's clock when the node's clock shows `now_ms`.
-    fn read_at(&mut self, now_ms: u64) -> u64 {
+    pub(crate) fn read_at(&mut self, now_ms: u64) -> u64 {
         if self.is_reading()
             && let Some(since_ms) = self.stands_since_ms.take()
         {
@@ -393,6 +395,9 @@ impl ConsumerNode {
 
     /// Delivers records until there are none or the sink is full.
     fn deliver(&mut self, model: &Model) -> Result<(), String> {
+        if !self.deliveries.is_empty() {
+            self.oracle.presumed_old = self.consumer.statistics().presumed_old;
+        }
         while let Some(delivery) = self.deliveries.front() {
             match &mut self.room {
                 Some(0) => break,
@@ -421,20 +426,22 @@ impl ConsumerNode {
         self.consumer.unsubscribe(topic)
     }
 
-    /// The application continues at a record of a partition that it has read. `partition` and `to` select them. As the
-    /// actor does, drops waiting records of the partition. False when the application has read none.
-    pub(crate) fn seek(&mut self, partition: u64, to: u64, now_ms: u64) -> bool {
+    /// The application continues at a record of a partition, at most at the next one, which is the first one if it has
+    /// read none. `partition` and `to` select them. As the actor does, drops waiting records of the partition. False when
+    /// no partition has a subscribed topic.
+    pub(crate) fn seek(&mut self, partition: u64, to: u64, model: &Model, now_ms: u64) -> bool {
         let now_ms = self.read_at(now_ms);
         let ConsumerNode { deliveries, consumer, oracle, aside, .. } = self;
-        let Some(name) = oracle.next.keys().nth(partition as usize % oracle.next.len().max(1)).cloned()
-        else {
-            return false;
-        };
-        let to = to % (oracle.next[&name] + 1);
-        deliveries.retain(|delivery| consumer.partition(delivery.partition) != named(&name));
-        aside.retain(|(of, ..)| *of != name);
-        oracle.seek(&name, to);
-        consumer.seek(named(&name), to, now_ms)
+        let mut names: Vec<_> = model.partitions.keys().collect();
+        names.retain(|name| oracle.is_subscribed(&name.0));
+        let Some(&name) = names.get(partition as usize % names.len().max(1)) else { return false };
+        let of = &model.partitions[name];
+        let next = oracle.next.get(name).copied().unwrap_or(of.first);
+        let to = of.first + to % (next - of.first + 1);
+        deliveries.retain(|delivery| consumer.partition(delivery.partition) != named(name));
+        aside.retain(|(of, ..)| of != name);
+        oracle.seek(name, to);
+        consumer.seek(named(name), to, now_ms)
     }
 
     /// The application pauses a topic. As the actor does, sets waiting records of the topic aside. False when it cannot

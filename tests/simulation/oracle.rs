@@ -5,6 +5,10 @@ use dafka::protocol::consumer::Start;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+/// A partition that began at most this long before the subscription may be read from its first record, because clocks
+/// may differ.
+const MAX_TOLERANCE_MS: i64 = 10_000;
+
 /// The deliveries of one run of a consumer.
 pub(crate) struct Oracle {
     pub(crate) start: Start,
@@ -21,6 +25,13 @@ pub(crate) struct Oracle {
     /// By partition: the end at the first subscription to its topic.
     published_before: BTreeMap<Name, u64>,
     was_subscribed: BTreeSet<Vec<u8>>,
+    /// By topic: the time of the present subscription.
+    since_ms: BTreeMap<Vec<u8>, i64>,
+    /// How many partitions the consumer presumed to be older than its subscription, because no peer sent their first
+    /// record in time.
+    pub(crate) presumed_old: u64,
+    /// The new partitions that the consumer has not read from their first record, for that reason.
+    begun_late: BTreeSet<Name>,
     pub(crate) delivered: u64,
 }
 
@@ -35,12 +46,16 @@ impl Oracle {
             topics: Vec::new(),
             published_before: BTreeMap::new(),
             was_subscribed: BTreeSet::new(),
+            since_ms: BTreeMap::new(),
+            presumed_old: 0,
+            begun_late: BTreeSet::new(),
             delivered: 0,
         }
     }
 
-    pub(crate) fn subscribe(&mut self, topic: &[u8], model: &Model) {
+    pub(crate) fn subscribe(&mut self, topic: &[u8], model: &Model, now_ms: i64) {
         self.topics.push(topic.to_vec());
+        self.since_ms.insert(topic.to_vec(), now_ms);
         if self.was_subscribed.insert(topic.to_vec()) {
             for (name, partition) in model.partitions.iter().filter(|(name, _)| name.0 == topic) {
                 self.published_before.insert(name.clone(), partition.end());
@@ -51,6 +66,7 @@ impl Oracle {
     /// The application unsubscribes. A later subscription starts again.
     pub(crate) fn unsubscribe(&mut self, topic: &[u8]) {
         self.topics.retain(|known| known != topic);
+        self.since_ms.remove(topic);
         self.next.retain(|name, _| name.0 != topic);
         self.handed_on.retain(|name, _| name.0 != topic);
         self.begun.retain(|name, _| name.0 != topic);
@@ -69,6 +85,19 @@ impl Oracle {
         self.topics.iter().any(|known| known == topic)
     }
 
+    /// Whether a consumer of new records must read a partition from its first record, because the partition began after
+    /// the subscription.
+    pub(crate) fn is_new(&self, model: &Model, name: &Name) -> bool {
+        self.start == Start::Latest
+            && self.since_ms.get(&name.0).is_some_and(|&since_ms| model.is_new(name, since_ms))
+    }
+
+    /// Whether a partition began so short before the subscription that it may count as new.
+    fn may_be_new(&self, model: &Model, name: &Name) -> bool {
+        let since_ms = self.since_ms.get(&name.0).copied().unwrap_or(i64::MAX);
+        model.partitions.get(name).is_some_and(|partition| partition.begun_ms >= since_ms - MAX_TOLERANCE_MS)
+    }
+
     /// Checks a delivery.
     pub(crate) fn deliver(
         &mut self,
@@ -83,9 +112,24 @@ impl Oracle {
             return Err(format!("{} was delivered without a subscription", at()));
         }
         let name = (subject.to_vec(), address.to_vec());
-        let first = if self.start == Start::Earliest { Some(model.first_offset) } else { None };
+        let mut first = None;
+        if self.start == Start::Earliest || self.is_new(model, &name) && !self.begun_late.contains(&name) {
+            first = Some(model.first_offset);
+        }
+        if self.start == Start::Latest
+            && first.is_some_and(|first| first != offset)
+            && !self.next.contains_key(&name)
+            && (self.begun_late.len() as u64) < self.presumed_old
+        {
+            self.begun_late.insert(name.clone());
+            first = None;
+        }
         let published_before = self.published_before.get(&name).copied().unwrap_or(0);
-        if self.start == Start::Latest && offset < published_before && !model.is_end_doubtful(&name) {
+        if self.start == Start::Latest
+            && offset < published_before
+            && !self.may_be_new(model, &name)
+            && !model.is_end_doubtful(&name)
+        {
             return Err(format!("{} was delivered, which is older than the subscription", at()));
         }
         let held = model.held.get(&name).copied().unwrap_or(0);

@@ -367,7 +367,9 @@ impl World {
             (Phase::Calm, Err(text)) if self.now > calm_at + most => return Err((4, text)),
             (Phase::Last(since), Err(text)) if self.now > since + most => return Err((4, text)),
             // A consumer that started at the latest record has opened another partition, see `send`.
-            (Phase::Quiet(_), Err(_)) if self.plan.is_crowded || is_forgery_new => {
+            (Phase::Quiet(_), Err(_))
+                if self.plan.is_crowded || self.plan.first_offset > 0 || is_forgery_new =>
+            {
                 self.phase = Phase::Last(self.now);
             }
             (Phase::Quiet(_), Err(text)) => return Err((4, format!("no longer: {text}"))),

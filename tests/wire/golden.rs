@@ -225,8 +225,8 @@ fn get_heads() {
     }
 }
 
-/// The topic is the store's reader. Then: address of the consumer, number of subjects, subjects as longstr. Under
-/// offset reset `latest` there are none.
+/// The topic is the store's reader. Then: address of the consumer, number of subjects, subjects as longstr. In a
+/// consumer of 0.1.0 with offset reset `latest` there are none.
 #[test]
 fn consumer_hello() {
     let three = b"\0\0\0\x03\0\0\0\x05hello\0\0\0\0\0\0\0\x06hello2";

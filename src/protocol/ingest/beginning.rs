@@ -1,6 +1,7 @@
 //! The start offset of a partition, for a consumer that does not read the partition from its first record.
 //!
-//! Such a consumer starts at the first HEAD or RECORD that it receives. Any peer can send a HEAD far beyond the last
+//! In a partition that is older than its subscription, such a consumer starts at the first HEAD or RECORD that it
+//! receives. Any peer can send a HEAD far beyond the last
 //! record. The consumer would then drop all records of the producer, because their offsets are lower. So the start
 //! offset is only a claim, and live messages of the producer can refute it.
 
@@ -79,7 +80,7 @@ impl Beginning {
 #[cfg(test)]
 mod tests {
     use crate::protocol::Outbox;
-    use crate::protocol::consumer::{Consumer, Start};
+    use crate::protocol::consumer::{Consumer, Start, Subscribed};
     use crate::protocol::ingest::Limits;
     use crate::wire::{Message, Position};
     use std::sync::Arc;
@@ -99,7 +100,7 @@ mod tests {
         fn new() -> Reading {
             let mut consumer = Consumer::new(b"ME", Start::Latest, Limits::default(), 0);
             let mut out = Outbox::new();
-            assert!(consumer.subscribe(b"topic", &mut out));
+            assert!(consumer.subscribe(b"topic", Subscribed { unix_ms: 0, now_ms: 0 }, &mut out));
             Reading { consumer, out }
         }
 
@@ -117,6 +118,11 @@ mod tests {
             self.take(Message::DirectRecord(at(offset)), Some(b"content".as_slice().into()), now_ms)
         }
 
+        /// The first record of the partition arrives, without a timestamp. So the partition is old.
+        fn old(&mut self, now_ms: u64) -> Vec<u64> {
+            self.answer(0, now_ms)
+        }
+
         fn head(&mut self, offset: u64, now_ms: u64) -> Vec<u64> {
             self.take(Message::Head(at(offset)), None, now_ms)
         }
@@ -126,13 +132,15 @@ mod tests {
     fn a_head_that_no_record_can_follow_opens_nothing() {
         let mut reading = Reading::new();
         assert_eq!(reading.head(u64::MAX, 0), [0; 0]);
-        assert_eq!(reading.record(100, 1), [100]);
+        assert_eq!(reading.record(100, 1), [0; 0]);
+        assert_eq!(reading.old(2), [100]);
     }
 
     #[test]
     fn a_start_offset_that_live_messages_contradict_is_corrected() {
         let mut reading = Reading::new();
         reading.head(u64::MAX - 1, 0);
+        reading.old(0);
         // These records may come from an earlier connection.
         assert_eq!(reading.record(100, 10), [0; 0]);
         assert_eq!(reading.record(101, 20), [0; 0]);
@@ -152,12 +160,14 @@ mod tests {
     fn a_correct_start_offset_stays() {
         let mut reading = Reading::new();
         reading.head(150, 0);
+        reading.old(0);
         assert_eq!(reading.record(90, 1), [0; 0]);
         assert_eq!(reading.head(91, 2), [0; 0]);
         assert_eq!(reading.head(150, 1_200), [0; 0]);
         // A store that is behind contradicts nothing.
         let mut reading = Reading::new();
         reading.head(150, 0);
+        reading.old(0);
         let behind = Message::DirectHead { position: at(100), store: b"STORE" };
         assert_eq!(reading.take(behind, None, 10_000), [0; 0]);
         assert_eq!(reading.record(151, 10_001), [151]);
@@ -171,13 +181,15 @@ mod tests {
     #[test]
     fn after_a_forged_record_each_true_one_is_delivered_once() {
         let mut reading = Reading::new();
-        assert_eq!(reading.record(1 << 63, 0), [1 << 63]);
+        reading.record(1 << 63, 0);
+        assert_eq!(reading.old(0), [1 << 63]);
         assert_eq!(reading.record(100, 500), [0; 0]);
         assert_eq!(reading.record(101, 1_000), [0; 0]);
         assert_eq!(reading.answer(100, 1_010), [100, 101]);
         // A forged early record does not cause a second delivery.
         let mut reading = Reading::new();
-        assert_eq!(reading.record(10, 0), [10]);
+        reading.record(10, 0);
+        assert_eq!(reading.old(0), [10]);
         assert_eq!(reading.record(11, 1), [11]);
         assert_eq!(reading.record(8, 2_000), [8]);
         assert_eq!(reading.answer(9, 2_001), [9]);

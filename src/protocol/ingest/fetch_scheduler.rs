@@ -126,6 +126,8 @@ impl FetchScheduler {
         }
         let partition = &mut table[index];
         if let Some(Request { first, count, store }) = partition.sequencer.request(now_ms) {
+            // Of a doubtful partition, only the first record is needed. In a batch, its response would be longer.
+            let takes_batches = partition.doubt.is_none();
             self.sent_count += 1;
             if partition.sequencer.fetches().is_stalled() {
                 self.stalled.push((index, first));
@@ -137,7 +139,7 @@ impl FetchScheduler {
                 sequence: first,
                 count,
                 store: store.as_deref().unwrap_or_default(),
-                takes_batches: true,
+                takes_batches,
             });
         }
         let due_ms = partition.sequencer.fetch_due_ms().unwrap_or(now_ms + NO_ROOM_RETRY_MS);

@@ -33,4 +33,6 @@ pub struct Statistics {
     pub early_len_bytes: usize,
     /// The bytes that the FETCHes in flight request.
     pub in_flight_len_bytes: u64,
+    /// Partitions that counted as older than the subscription because no peer sent their first record.
+    pub presumed_old: u64,
 }

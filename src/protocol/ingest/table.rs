@@ -22,6 +22,7 @@
 //! records on disk. The partition is opened again when a peer mentions a missing record.
 
 use super::beginning::Beginning;
+use super::doubt::Doubt;
 use super::eviction::{EvictionOrder, Payer, Rank};
 use super::fetch_quota::Window;
 use super::index::Index;
@@ -48,6 +49,8 @@ pub struct Partition<P> {
     pub(super) beginning: Beginning,
     /// One after the highest offset that a peer has mentioned while the topic was paused.
     pub(super) mentioned_end: u64,
+    /// While it is not decided whether the partition is older than the subscription. Always `None` in a store.
+    pub(super) doubt: Option<Box<Doubt>>,
     /// Whether a record has arrived in order.
     pub(super) is_proven: bool,
     pub(super) opened_ms: u64,
@@ -86,15 +89,25 @@ impl<P: Payload> Partition<P> {
     /// Delivers a run whose end the sequencer has just reached, and the buffered runs that follow it. Returns the
     /// number of these records.
     pub(super) fn deliver(&mut self, run: P, now_ms: u64, mut deliver: impl FnMut(u64, P)) -> u64 {
+        let first = self.sequencer.next() - run.record_count();
+        self.beginning.deliver_new(first, run, &mut deliver);
+        self.deliver_early(now_ms, deliver);
+        self.beginning.confirm();
+        (self.is_proven, self.moved_ms) = (true, now_ms);
+        self.sequencer.next() - first
+    }
+
+    /// Delivers the buffered runs from the partition's next record on. Returns the number of these records.
+    pub(super) fn deliver_early(&mut self, now_ms: u64, mut deliver: impl FnMut(u64, P)) -> u64 {
         let Partition { sequencer, beginning, .. } = self;
-        let first = sequencer.next() - run.record_count();
-        beginning.deliver_new(first, run, &mut deliver);
+        let first = sequencer.next();
         while let Some(run) = sequencer.pop_early(now_ms) {
             beginning.deliver_new(sequencer.next() - run.record_count(), run, &mut deliver);
         }
         let count = sequencer.next() - first;
-        self.beginning.confirm();
-        (self.is_proven, self.moved_ms) = (true, now_ms);
+        if count > 0 {
+            (self.is_proven, self.moved_ms) = (true, now_ms);
+        }
         count
     }
 
@@ -210,6 +223,7 @@ impl<P: Payload> Table<P> {
             sequencer,
             beginning: Beginning::default(),
             mentioned_end: 0,
+            doubt: None,
             is_proven: false,
             opened_ms: now_ms,
             stays_ms: 0,

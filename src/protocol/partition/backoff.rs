@@ -30,6 +30,11 @@ impl Backoff {
         self.count += 1;
     }
 
+    /// The number of consecutive FETCHes without a response during which a connection was given up.
+    pub fn cut_count(&self) -> u32 {
+        self.count
+    }
+
     /// How long to wait before the next FETCH. 0 if no FETCH has lost its response with a connection since the last
     /// complete response.
     pub fn wait_ms(&self) -> u64 {

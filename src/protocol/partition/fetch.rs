@@ -106,6 +106,8 @@ struct Fetch {
     equal_count: u32,
     /// The bytes of content that have arrived.
     len_bytes: u64,
+    /// The FETCH counts at least this many bytes in the quota.
+    least_len_bytes: u64,
     answer: Answer,
     quota: Quota,
     /// The FETCH is not repeated before this time, because its response may end connections.
@@ -316,8 +318,9 @@ impl FetchPlanner {
     /// partition's next record.
     pub(super) fn in_flight_len_bytes(&self, next: u64) -> u64 {
         match &self.fetch {
-            Some(fetch) if fetch.quota == Quota::Counted => {
-                fetch.end.saturating_sub(next).saturating_mul(self.mean_len_bytes.max(64))
+            Some(fetch) if fetch.quota == Quota::Counted && next < fetch.end => {
+                let len_bytes = (fetch.end - next).saturating_mul(self.mean_len_bytes.max(64));
+                len_bytes.max(fetch.least_len_bytes)
             }
             _ => 0,
         }
@@ -343,12 +346,19 @@ impl FetchPlanner {
         (fetch.deadline_ms > now_ms).then_some(fetch.deadline_ms)
     }
 
+    /// How many connections were given up since the last complete response, each with the response to a FETCH.
+    pub fn cut_count(&self) -> u32 {
+        self.backoff.cut_count()
+    }
+
     /// Plans a FETCH for the missing records from `next` to `end`. Returns `None` when no peer has responded for a
-    /// minute and no early record shows that the missing ones exist.
+    /// minute and no early record shows that the missing ones exist. The FETCH counts at least `least_len_bytes` in the
+    /// quota of bytes in flight.
     pub(super) fn request<P: Payload>(
         &mut self,
         next: u64,
         end: u64,
+        least_len_bytes: u64,
         early: &ReorderBuffer<P>,
         now_ms: u64,
     ) -> Option<Request> {
@@ -383,6 +393,7 @@ impl FetchPlanner {
             first_sent_ms,
             equal_count,
             len_bytes: 0,
+            least_len_bytes,
             answer: Answer::Awaited,
             quota: if is_repeated { Quota::Retry } else { Quota::Counted },
             not_before_ms,
@@ -416,7 +427,7 @@ impl FetchPlanner {
     ) -> u32 {
         let known_len_bytes = self.answer_time.ms * KNOWN_LEN_BYTES_PER_MS;
         let limit = next.saturating_add(u64::from(MAX_WINDOW_COUNT));
-        let gap_end = early.end_of_gaps(end, known_len_bytes, limit).min(choice.end);
+        let gap_end = early.end_of_gaps(end, known_len_bytes, limit).min(choice.end).min(end);
         let fitting = match self.mean_len_bytes {
             0 => u64::from(FIRST_WINDOW_COUNT),
             mean_len_bytes => (choice.len_bytes.min(MAX_WINDOW_LEN_BYTES) / mean_len_bytes).max(1),

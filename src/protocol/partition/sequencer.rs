@@ -10,6 +10,11 @@ use crate::protocol::Payload;
 /// The largest offset that a record can have, so that the offset after it is also a `u64`.
 pub const MAX_OFFSET: u64 = u64::MAX - 1;
 
+/// A FETCH for a single record counts at least this many bytes in the quota of bytes in flight. A consumer may have many
+/// partitions of which it requests a single record. With the quota of 64 MiB, at most 4,096 of these FETCHes are in
+/// flight, which is as many as a producer or store keeps until it responds.
+const PROBE_LEN_BYTES: u64 = 16 << 10;
+
 /// The result of offering a run.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Offer<P> {
@@ -35,13 +40,21 @@ pub struct Sequencer<P> {
     end: u64,
     early: ReorderBuffer<P>,
     fetches: FetchPlanner,
+    /// Whether only the next record is requested.
+    is_probing: bool,
 }
 
 impl<P: Payload> Sequencer<P> {
     /// Returns a sequencer whose next record is `next`. Requesters with different `turn`s start with different
     /// stores.
     pub fn new(next: u64, turn: usize) -> Self {
-        Sequencer { next, end: next, early: ReorderBuffer::default(), fetches: FetchPlanner::new(turn) }
+        let (early, fetches) = (ReorderBuffer::default(), FetchPlanner::new(turn));
+        Sequencer { next, end: next, early, fetches, is_probing: false }
+    }
+
+    /// Sets whether only the next record is requested, also if further ones are missing.
+    pub fn set_probing(&mut self, is_probing: bool) {
+        self.is_probing = is_probing;
     }
 
     /// The offset of the next record.
@@ -94,6 +107,14 @@ impl<P: Payload> Sequencer<P> {
         let run = self.early.take(self.next)?;
         self.advance(&run, now_ms);
         Some(run)
+    }
+
+    /// Makes `next` the next record, unless it is before the present next record. [`Sequencer::pop_early`] drops the
+    /// early records before it.
+    pub fn skip_to(&mut self, next: u64) {
+        self.next = self.next.max(next);
+        self.end = self.end.max(self.next);
+        self.fetches.cancel();
     }
 
     /// Advances by the records of a run.
@@ -150,7 +171,9 @@ impl<P: Payload> Sequencer<P> {
         if !self.has_gap() {
             return None;
         }
-        let request = self.fetches.request(self.next, self.end, &self.early, now_ms);
+        let (end, least_len_bytes) =
+            if self.is_probing { (self.next + 1, PROBE_LEN_BYTES) } else { (self.end, 0) };
+        let request = self.fetches.request(self.next, end, least_len_bytes, &self.early, now_ms);
         if request.is_none() {
             self.end = self.next;
         }

@@ -1,0 +1,149 @@
+//! Where a consumer starts in a partition under [`Start::Latest`](super::Start::Latest).
+//!
+//! `latest` means "from the moment of the subscription". A partition that began after the subscription is read from its
+//! first record. Any other partition is *old*: the consumer starts at the first message of the producer that it
+//! receives, at the published record or after the record that the HEAD names.
+//!
+//! If the first message about a partition is its first record from the producer, the partition is new. After any other
+//! first message, the partition is *doubtful*: the consumer requests the first record from the stores and the producer.
+//! If this record has a timestamp that is not before the subscription, the partition is new, and otherwise old. (Records
+//! of producers of 0.1.0 have no timestamp, so their partitions are old.) While the partition is doubtful, records that
+//! arrive wait. If no peer sends the first record for 5 s in which the producer sends messages, the partition counts as
+//! old. (If a store has told that it has the partition, for 30 s.) The same applies when the first record seems to be
+//! longer than this consumer accepts.
+//!
+//! The consumer may hear of an old partition only from stores, for example because the producer has ended. It then
+//! remembers that the partition is old, and keeps no other state for it.
+
+use super::{Consumer, Delivery, delivering};
+use crate::partition_name::PartitionName;
+use crate::protocol::Payload;
+use crate::protocol::ingest::Index;
+
+/// Where to start in a partition that is not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// At this offset.
+    At(u64),
+    /// At this offset, which a peer has claimed. The claim may be corrected later.
+    Claimed(u64),
+    /// At its first record, or later if it turns out to be old.
+    Doubtful,
+}
+
+impl Beginning {
+    /// The offset at which the partition is opened.
+    pub(super) fn offset(self) -> u64 {
+        match self {
+            Beginning::At(offset) | Beginning::Claimed(offset) => offset,
+            Beginning::Doubtful => 0,
+        }
+    }
+}
+
+impl<P: Payload> Consumer<P> {
+    /// Where to start in a partition without a position. `claim` is where to start if the partition is old, `None` if
+    /// the message about it is not from its producer. Returns `None` if that message opens no partition.
+    pub(super) fn latest_beginning(&self, name: PartitionName, claim: Option<u64>) -> Option<Beginning> {
+        match claim {
+            Some(0) => Some(Beginning::At(0)),
+            Some(claim) if self.ingest.is_old(name) => Some(Beginning::Claimed(claim)),
+            // A store may have records that have not arrived from the producer yet. After a DIRECT-HEAD, the consumer
+            // would start after these records.
+            None if self.ingest.is_old(name) => None,
+            _ => Some(Beginning::Doubtful),
+        }
+    }
+
+    /// A run of a doubtful partition has arrived. Returns whether the run is still to be handled; if not, the partition
+    /// may be closed.
+    pub(super) fn decide_by_run(
+        &mut self,
+        partition: Index,
+        first: u64,
+        run: &P,
+        is_live: bool,
+        now_ms: u64,
+        deliveries: &mut impl Extend<Delivery<P>>,
+    ) -> bool {
+        if first > 0 {
+            if is_live {
+                self.decide_by_claim(partition, first, now_ms, deliveries);
+            }
+            return true;
+        }
+        if is_live || run.timestamp_ms().is_some_and(|timestamp_ms| self.is_new(partition, timestamp_ms)) {
+            self.ingest.begin_at_first(partition);
+            return true;
+        }
+        self.read_as_old(partition, now_ms, deliveries)
+    }
+
+    /// A store has told that it has a partition. Returns whether the message is still to be handled; if not, the
+    /// partition is closed.
+    pub(super) fn decide_by_store(
+        &mut self,
+        partition: Index,
+        now_ms: u64,
+        deliveries: &mut impl Extend<Delivery<P>>,
+    ) -> bool {
+        !self.ingest.is_first_too_long(partition) || self.read_as_old(partition, now_ms, deliveries)
+    }
+
+    /// A doubtful partition is old. Returns false when it is closed, because only stores have mentioned it.
+    fn read_as_old(
+        &mut self,
+        partition: Index,
+        now_ms: u64,
+        deliveries: &mut impl Extend<Delivery<P>>,
+    ) -> bool {
+        match self.ingest.claimed(partition) {
+            Some(claimed) => {
+                self.begin_at(partition, claimed, now_ms, deliveries);
+                true
+            }
+            None => {
+                self.forget_kept(partition);
+                self.ingest.close_old(partition);
+                false
+            }
+        }
+    }
+
+    /// The producer of a partition has sent a message. If the partition is doubtful and old, it is read from `claim` on.
+    pub(super) fn decide_by_claim(
+        &mut self,
+        partition: Index,
+        claim: u64,
+        now_ms: u64,
+        deliveries: &mut impl Extend<Delivery<P>>,
+    ) {
+        if self.ingest.claim(partition, claim, now_ms)
+            && let Some(claimed) = self.ingest.claimed(partition)
+        {
+            self.begin_at(partition, claimed, now_ms, deliveries);
+        }
+    }
+
+    /// Whether a doubtful partition whose first record has this timestamp began after the subscription.
+    fn is_new(&self, partition: Index, timestamp_ms: i64) -> bool {
+        let subscribed = self.topics.subscribed(self.partition(partition).topic);
+        subscribed
+            .zip(self.ingest.heard_ms(partition))
+            .is_some_and(|(subscribed, heard_ms)| subscribed.is_before(timestamp_ms, heard_ms))
+    }
+
+    /// Starts at `next` in a partition that was doubtful, and delivers the records that have arrived.
+    fn begin_at(
+        &mut self,
+        partition: Index,
+        next: u64,
+        now_ms: u64,
+        deliveries: &mut impl Extend<Delivery<P>>,
+    ) {
+        let Self { ingest, unacknowledged, .. } = self;
+        let deliver = delivering(unacknowledged, partition, now_ms, deliveries);
+        ingest.begin_at(partition, next, now_ms, deliver);
+        self.rewind_refused(partition);
+    }
+}

@@ -1,0 +1,233 @@
+//! Under `latest`: partitions that began after the subscription are read from their first record, and others are not.
+
+use crate::UNKNOWN;
+use crate::rig::{ME, PARTITION, SUBSCRIBED, TOPIC, direct, direct_head, head, record};
+use crate::run::{Content, Record, Run};
+use dafka::partition_name::PartitionName;
+use dafka::protocol::Outbox;
+use dafka::protocol::consumer::{Consumer, Delivery, Start};
+use dafka::protocol::ingest::{Limits, Statistics};
+use dafka::wire::Message;
+use std::ops::Range;
+
+/// Before the subscription by more than any tolerance, in milliseconds since the Unix epoch.
+const BEFORE: i64 = SUBSCRIBED.unix_ms - 10_001;
+/// At the subscription.
+const AFTER: i64 = SUBSCRIBED.unix_ms;
+
+/// A consumer of one topic.
+struct Latest {
+    consumer: Consumer<Run>,
+    out: Outbox<Run>,
+}
+
+fn run(range: Range<u64>) -> Run {
+    stamped(range, None)
+}
+
+/// Records with this timestamp.
+fn stamped(range: Range<u64>, timestamp_ms: impl Into<Option<i64>>) -> Run {
+    let timestamp_ms = timestamp_ms.into();
+    let record = |offset: u64| Record { timestamp_ms, ..Content::from(offset.to_be_bytes()).into() };
+    Run::from(range.map(record).collect::<Vec<_>>())
+}
+
+impl Latest {
+    fn new() -> Latest {
+        let mut consumer = Consumer::new(ME, Start::Latest, Limits::default(), 0);
+        let mut out = Outbox::new();
+        assert!(consumer.subscribe(TOPIC, SUBSCRIBED, &mut out));
+        out.drain(|_, _| {});
+        Latest { consumer, out }
+    }
+
+    /// Passes a message to the consumer, and returns the offsets that it delivers.
+    fn take(&mut self, message: Message, content: Option<Run>, now_ms: u64) -> Vec<u64> {
+        let mut deliveries: Vec<Delivery<Run>> = Vec::new();
+        self.consumer.handle_message(&message, content, UNKNOWN, now_ms, &mut self.out, &mut deliveries);
+        let offsets =
+            deliveries.iter().flat_map(|of| of.offset..of.offset + of.content.contents().count() as u64);
+        offsets.collect()
+    }
+
+    /// The response to a FETCH.
+    fn answer(&mut self, range: Range<u64>, timestamp_ms: i64, now_ms: u64) -> Vec<u64> {
+        self.take(direct(PARTITION, range.start), Some(stamped(range, timestamp_ms)), now_ms)
+    }
+
+    /// The FETCHes that are due: the first record, the number of records, and the store.
+    fn fetches(&mut self, now_ms: u64) -> Vec<(u64, u32, String)> {
+        self.consumer.handle_timeout(now_ms, &mut self.out);
+        let mut fetches = Vec::new();
+        self.out.drain(|frame, _| {
+            if let Ok(Message::Fetch { sequence, count, store, takes_batches, .. }) = Message::decode(frame) {
+                assert_eq!(takes_batches, (sequence, count) != (0, 1), "the first record is requested alone");
+                fetches.push((sequence, count, String::from_utf8_lossy(store).into_owned()));
+            }
+        });
+        fetches
+    }
+
+    fn statistics(&self) -> Statistics {
+        self.consumer.statistics()
+    }
+}
+
+/// A message that mentions a partition first, and the offsets that are delivered if the partition is old.
+fn mentions() -> [(Message<'static>, Option<Run>, &'static [u64]); 3] {
+    [
+        (record(PARTITION, 5), Some(run(5..7)), &[5, 6]),
+        (head(PARTITION, 6), None, &[]),
+        (direct_head(PARTITION, 6, b"STORE"), None, &[]),
+    ]
+}
+
+#[test]
+fn a_partition_that_began_after_the_subscription_is_read_from_its_first_record() {
+    for (message, content, _) in mentions() {
+        let mut latest = Latest::new();
+        assert_eq!(latest.take(message, content.clone(), 10), [0; 0]);
+        let asked = latest.fetches(10);
+        assert!(matches!(&asked[..], [(0, 1, _)]), "{message:?}: {asked:?}");
+        assert_eq!(latest.answer(0..1, AFTER, 20), [0], "{message:?}");
+        assert_eq!(latest.fetches(20).iter().map(|asked| asked.0).collect::<Vec<_>>(), [1], "{message:?}");
+        let rest: Vec<u64> = (1..7).collect();
+        assert_eq!(latest.answer(1..7, AFTER, 30), rest, "{message:?}");
+        assert_eq!((latest.fetches(40), latest.statistics().presumed_old), (vec![], 0));
+    }
+}
+
+#[test]
+fn of_an_older_partition_only_new_records_are_read() {
+    for (message, content, expected) in mentions() {
+        let mut latest = Latest::new();
+        latest.take(message, content.clone(), 10);
+        latest.fetches(10);
+        assert_eq!(latest.answer(0..3, BEFORE, 20), expected, "{message:?}");
+        assert_eq!(latest.fetches(20), [], "{message:?}");
+        assert_eq!(latest.take(record(PARTITION, 7), Some(run(7..8)), 30), [7], "{message:?}");
+        assert_eq!(latest.fetches(40), [], "{message:?}");
+    }
+    // The batch with the first record may contain new ones.
+    let mut latest = Latest::new();
+    latest.take(head(PARTITION, 2), None, 10);
+    latest.take(record(PARTITION, 5), Some(run(5..6)), 10);
+    assert_eq!(latest.answer(0..5, BEFORE, 20), [3, 4, 5]);
+}
+
+#[test]
+fn a_store_is_asked_once_for_each_older_partition() {
+    let mut latest = Latest::new();
+    for round in 1..4 {
+        latest.take(direct_head(PARTITION, 6, b"STORE"), None, round * 10_000);
+        let asked = latest.fetches(round * 10_000).len();
+        assert_eq!(asked, usize::from(round == 1));
+        // A late response has no effect.
+        assert_eq!(latest.answer(0..3, BEFORE, round * 10_000 + 1), [0; 0]);
+        assert_eq!(latest.statistics().partitions, 0);
+    }
+    // Its producer may continue.
+    assert_eq!(latest.take(head(PARTITION, 8), None, 50_000), [0; 0]);
+    assert_eq!(latest.take(record(PARTITION, 9), Some(run(9..10)), 50_000), [9]);
+    assert_eq!(latest.fetches(50_001), []);
+}
+
+#[test]
+fn the_first_record_of_a_live_producer_shows_that_its_partition_is_new() {
+    let mut latest = Latest::new();
+    assert_eq!(latest.take(record(PARTITION, 0), Some(run(0..2)), 10), [0, 1]);
+    // Also after a HEAD, for example when the record came over another connection.
+    let mut latest = Latest::new();
+    latest.take(head(PARTITION, 1), None, 10);
+    assert_eq!(latest.take(record(PARTITION, 0), Some(run(0..2)), 10), [0, 1]);
+}
+
+#[test]
+fn a_partition_whose_first_record_ends_connections_counts_as_older() {
+    let mut latest = Latest::new();
+    let mut fetch_count = 0;
+    for now_ms in (0..2_000_000).step_by(100_000) {
+        latest.take(direct_head(PARTITION, 6, b"STORE"), None, now_ms);
+        fetch_count += latest.fetches(now_ms).len();
+        latest.consumer.handle_given_up(now_ms + 1);
+        fetch_count += latest.fetches(now_ms + 10_000).len();
+    }
+    assert_eq!((latest.statistics().partitions, latest.statistics().presumed_old), (0, 1));
+    assert!((6..=12).contains(&fetch_count), "{fetch_count}");
+    // Its new records are delivered.
+    latest.take(record(PARTITION, 7), Some(run(7..8)), 3_000_000);
+    assert_eq!(latest.take(record(PARTITION, 8), Some(run(8..9)), 3_000_001), [8]);
+}
+
+#[test]
+fn a_seek_ends_the_doubt_when_a_partition_began() {
+    for (message, content, _) in mentions() {
+        let mut latest = Latest::new();
+        latest.take(message, content.clone(), 10);
+        assert_eq!(latest.fetches(10).len(), 1);
+        let name = PartitionName { topic: TOPIC, producer: PARTITION };
+        assert!(latest.consumer.seek(name, 3, 10));
+        // The response to the first FETCH, and records that arrived before, have no effect any more.
+        assert_eq!(latest.answer(0..1, BEFORE, 20), [0; 0], "{message:?}");
+        latest.take(direct_head(PARTITION, 6, b"STORE"), None, 30);
+        assert_eq!(latest.fetches(30).iter().map(|asked| asked.0).collect::<Vec<_>>(), [3], "{message:?}");
+        assert_eq!(latest.answer(3..6, BEFORE, 40), [3, 4, 5], "{message:?}");
+        assert_eq!(latest.take(head(PARTITION, 6), None, 10_000), [0; 0]);
+        assert_eq!(latest.answer(6..7, BEFORE, 10_010), [6], "{message:?}");
+        assert_eq!(latest.statistics().presumed_old, 0);
+    }
+}
+
+#[test]
+fn clocks_may_differ_by_a_tenth_of_the_time_since_the_subscription() {
+    for (heard_ms, tolerance_ms) in [(0, 0), (50, 5), (20_000, 2_000), (1_000_000, 10_000)] {
+        for (late_ms, is_read) in [(0, true), (1, false)] {
+            let mut latest = Latest::new();
+            latest.take(direct_head(PARTITION, 1, b"STORE"), None, heard_ms);
+            // The time of the response does not matter.
+            let delivered = latest.answer(0..2, AFTER - tolerance_ms - late_ms, heard_ms + 9_000);
+            assert_eq!(!delivered.is_empty(), is_read, "{heard_ms}");
+        }
+    }
+}
+
+#[test]
+fn a_partition_whose_first_record_nobody_sends_counts_as_older_after_5_s() {
+    let mut latest = Latest::new();
+    latest.take(record(PARTITION, 4), Some(run(4..5)), 1_000);
+    latest.fetches(1_000);
+    // For most of a minute, the process is stopped. The response may be among the unread messages, so the time counts
+    // as one second.
+    for i in 0..4 {
+        assert_eq!(latest.take(head(PARTITION, 4), None, 60_000 + i * 1_000), [0; 0]);
+    }
+    assert_eq!(latest.take(record(PARTITION, 5), Some(run(5..6)), 64_000), [4, 5]);
+    assert_eq!(latest.statistics().presumed_old, 1);
+    assert_eq!(latest.answer(0..1, AFTER, 64_001), [0; 0]);
+    assert_eq!(latest.take(record(PARTITION, 6), Some(run(6..7)), 64_002), [6]);
+    // A store that has the partition gets more time.
+    let mut latest = Latest::new();
+    latest.take(direct_head(PARTITION, 4, b"STORE"), None, 0);
+    for now_ms in (0..30_000).step_by(1_000) {
+        assert_eq!(latest.take(record(PARTITION, 4), Some(run(4..5)), now_ms), [0; 0]);
+    }
+    assert_eq!(latest.take(head(PARTITION, 4), None, 30_000), [4]);
+    // Without a message of the producer, the consumer waits for the stores.
+    let mut latest = Latest::new();
+    for now_ms in (0..600_000).step_by(10_000) {
+        latest.take(direct_head(PARTITION, 1, b"STORE"), None, now_ms);
+    }
+    assert_eq!(latest.answer(0..2, AFTER, 600_000), [0, 1]);
+}
+
+#[test]
+fn after_a_later_subscription_the_partitions_of_the_earlier_one_are_older() {
+    let mut latest = Latest::new();
+    assert_eq!(latest.take(record(PARTITION, 0), Some(stamped(0..2, AFTER)), 10), [0, 1]);
+    assert!(latest.consumer.unsubscribe(TOPIC));
+    let later = dafka::protocol::consumer::Subscribed { unix_ms: AFTER + 1_000, now_ms: 1_000 };
+    assert!(latest.consumer.subscribe(TOPIC, later, &mut latest.out));
+    latest.take(direct_head(PARTITION, 3, b"STORE"), None, 1_010);
+    assert_eq!(latest.answer(0..2, AFTER, 1_020), [0; 0]);
+    assert_eq!(latest.statistics().partitions, 0);
+}
