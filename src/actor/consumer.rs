@@ -107,7 +107,7 @@ struct ConsumerRole<'a> {
     sink: Sink<'a>,
     verbose: bool,
     consumer: Consumer<Run>,
-    /// The records of the message that is being handled. Empty when no message is being handled.
+    /// The records that the present call of the state machine delivers. Empty between the calls.
     deliveries: Vec<Delivery<Run>>,
     /// Records that the sink has not accepted yet.
     records: RecordList,
@@ -197,10 +197,7 @@ impl Role for ConsumerRole<'_> {
     ) -> Result {
         let Self { consumer, deliveries, records, .. } = self;
         consumer.handle_message(message, content, from, now_ms, &mut common.outbox, deliveries);
-        // The next message may evict the partition of a record. So the name of the partition is looked up now.
-        for delivery in deliveries.drain(..) {
-            records.push(consumer.shared_name(delivery.partition), Some(delivery.offset), delivery.content);
-        }
+        take_deliveries(consumer, deliveries, records);
         if records.len() >= DELIVERY_COUNT { self.deliver(false) } else { Ok(()) }
     }
 
@@ -217,8 +214,13 @@ impl Role for ConsumerRole<'_> {
     fn turn(&mut self, common: &mut Common, is_extra_ready: bool) -> Result<Flow> {
         self.deliver(is_extra_ready)?;
         if !self.is_blocked {
-            self.consumer.handle_unread(common.inbox.oldest_ms());
-            self.consumer.handle_timeout(common.clock.now_ms(), &mut common.outbox);
+            let Self { consumer, deliveries, records, .. } = self;
+            consumer.handle_unread(common.inbox.oldest_ms());
+            consumer.handle_timeout(common.clock.now_ms(), &mut common.outbox, deliveries);
+            if !deliveries.is_empty() {
+                take_deliveries(consumer, deliveries, records);
+                self.deliver(false)?;
+            }
         }
         Ok(Flow::Continue)
     }
@@ -329,6 +331,14 @@ impl ConsumerRole<'_> {
         };
         self.is_blocked = !is_accepted;
         Ok(())
+    }
+}
+
+/// Moves the deliveries of a call to the list of records. A later call may evict the partition of a record. So the name of
+/// the partition is looked up now.
+fn take_deliveries(consumer: &Consumer<Run>, deliveries: &mut Vec<Delivery<Run>>, records: &mut RecordList) {
+    for delivery in deliveries.drain(..) {
+        records.push(consumer.shared_name(delivery.partition), Some(delivery.offset), delivery.content);
     }
 }
 

@@ -62,7 +62,7 @@ pub struct Consumer<P> {
 const MAX_HELLOS_LEN_BYTES: usize = 1 << 20;
 const HELLOS_INTERVAL_MS: u64 = 1_000;
 
-/// After seeks and pauses, the heads are requested at most once in this time.
+/// After seeks, pauses, and subscriptions to prefixes, the heads are requested at most once in this time.
 const SOON_INTERVAL_MS: u64 = 100;
 
 impl<P: Payload> Consumer<P> {
@@ -129,8 +129,12 @@ impl<P: Payload> Consumer<P> {
         if !self.topics.insert(topic, subscribed) {
             return false;
         }
-        let topic = if self.topics.is_prefix { b"" } else { topic };
-        out.message(&Message::GetHeads { topic, address: &self.address });
+        if self.topics.is_prefix {
+            // The request is for the heads of all topics. Many subscriptions in a row cause few requests.
+            self.refresh_soon(subscribed.now_ms);
+        } else {
+            out.message(&Message::GetHeads { topic, address: &self.address });
+        }
         true
     }
 
@@ -304,7 +308,7 @@ impl<P: Payload> Consumer<P> {
                     return;
                 };
                 match claim {
-                    Some(claim) => self.decide_by_claim(partition, claim, now_ms, deliveries),
+                    Some(claim) => self.ingest.claim(partition, claim, now_ms),
                     None if !self.decide_by_store(partition, now_ms, deliveries) => return,
                     None => {}
                 }
@@ -458,8 +462,17 @@ impl<P: Payload> Consumer<P> {
         self.ingest.due_ms().map_or(self.refresh_ms, |due_ms| due_ms.min(self.refresh_ms))
     }
 
-    /// Sends the FETCHes and GET-HEADS that are due.
-    pub fn handle_timeout(&mut self, now_ms: u64, out: &mut Outbox<P>) {
+    /// Sends the FETCHes and GET-HEADS that are due. Appends to `deliveries` the records of partitions that now count as
+    /// old, see the module `latest`. The caller must have processed all earlier deliveries.
+    pub fn handle_timeout(
+        &mut self,
+        now_ms: u64,
+        out: &mut Outbox<P>,
+        deliveries: &mut impl Extend<Delivery<P>>,
+    ) {
+        while let Some(partition) = self.ingest.poll_presumed_old(now_ms) {
+            self.read_as_old(partition, now_ms, deliveries);
+        }
         self.ingest.handle_timeout(now_ms, out);
         if now_ms >= self.hellos_ms {
             (self.hellos_len_bytes, self.hellos_ms) = (MAX_HELLOS_LEN_BYTES, now_ms + HELLOS_INTERVAL_MS);

@@ -14,6 +14,7 @@ use super::{Outbox, Payload, Sender};
 use crate::partition_name::PartitionName;
 use crate::wire::Position;
 use beginning::Beginning;
+use doubt::Claims;
 use evicted_positions::EvictedPositions;
 use fetch_scheduler::FetchScheduler;
 use reorder_quota::ReorderQuota;
@@ -55,6 +56,7 @@ pub struct Ingest<P> {
     /// The closed partitions that are older than the subscription, see [`Ingest::close_old`]. Their positions have no
     /// meaning.
     old: EvictedPositions,
+    claims: Claims,
     stores: StoreNames,
     statistics: Statistics,
     /// The values of `opened` and `refused` in the statistics when the heads were last requested.
@@ -91,6 +93,7 @@ impl<P: Payload> Ingest<P> {
             reorder: ReorderQuota::new(limits.early_len_bytes),
             evicted_positions: EvictedPositions::new(limits.evicted_positions),
             old: EvictedPositions::new(limits.evicted_positions),
+            claims: Claims::default(),
             stores: StoreNames::default(),
             statistics: Statistics::default(),
             refreshed: (0, 0),
@@ -205,6 +208,9 @@ impl<P: Payload> Ingest<P> {
         let Some(mut partition) = self.table.remove(index) else { return };
         self.reorder.release(index, &mut partition);
         self.fetches.release(index, &mut partition);
+        if let Some(doubt) = &partition.doubt {
+            self.claims.remove(index, doubt);
+        }
         // While record 0 is the next record, there is no position to store, unless the application has chosen it.
         if let Some(position) = resume_at.filter(|_| partition.sequencer.next() > 0 || partition.is_proven) {
             self.evicted_positions.put(partition.name(), position);
@@ -226,8 +232,8 @@ impl<P: Payload> Ingest<P> {
         self.rewind(index, next);
         // The application has chosen the position. So no message of a peer corrects it, and it does not matter when the
         // partition began.
-        let partition = &mut self.table[index];
-        (partition.beginning, partition.doubt) = (Beginning::default(), None);
+        self.end_doubt(index);
+        self.table[index].beginning = Beginning::default();
         self.prove(index);
     }
 
@@ -486,7 +492,7 @@ impl<P: Payload> Ingest<P> {
 
     /// When [`Ingest::handle_timeout`] must be called next.
     pub fn due_ms(&self) -> Option<u64> {
-        self.fetches.due_ms()
+        self.fetches.due_ms().into_iter().chain(self.claims.due_ms()).min()
     }
 
     /// Sends the FETCHes that are due.

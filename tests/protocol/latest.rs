@@ -34,7 +34,11 @@ fn stamped(range: Range<u64>, timestamp_ms: impl Into<Option<i64>>) -> Run {
 
 impl Latest {
     fn new() -> Latest {
-        let mut consumer = Consumer::new(ME, Start::Latest, Limits::default(), 0);
+        Latest::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Latest {
+        let mut consumer = Consumer::new(ME, Start::Latest, limits, 0);
         let mut out = Outbox::new();
         assert!(consumer.subscribe(TOPIC, SUBSCRIBED, &mut out));
         out.drain(|_, _| {});
@@ -45,9 +49,22 @@ impl Latest {
     fn take(&mut self, message: Message, content: Option<Run>, now_ms: u64) -> Vec<u64> {
         let mut deliveries: Vec<Delivery<Run>> = Vec::new();
         self.consumer.handle_message(&message, content, UNKNOWN, now_ms, &mut self.out, &mut deliveries);
-        let offsets =
-            deliveries.iter().flat_map(|of| of.offset..of.offset + of.content.contents().count() as u64);
-        offsets.collect()
+        offsets(&deliveries)
+    }
+
+    /// Calls the consumer at `from_ms`, and then whenever something is due before `until_ms`. Returns the offsets that it
+    /// delivers, with the time.
+    fn wait(&mut self, from_ms: u64, until_ms: u64) -> Vec<(u64, Vec<u64>)> {
+        let (mut delivered, mut now_ms) = (Vec::new(), from_ms);
+        while now_ms < until_ms {
+            let mut deliveries: Vec<Delivery<Run>> = Vec::new();
+            self.consumer.handle_timeout(now_ms, &mut self.out, &mut deliveries);
+            if !deliveries.is_empty() {
+                delivered.push((now_ms, offsets(&deliveries)));
+            }
+            now_ms = self.consumer.due_ms().max(now_ms + 1);
+        }
+        delivered
     }
 
     /// The response to a FETCH.
@@ -55,9 +72,9 @@ impl Latest {
         self.take(direct(PARTITION, range.start), Some(stamped(range, timestamp_ms)), now_ms)
     }
 
-    /// The FETCHes that are due: the first record, the number of records, and the store.
+    /// The FETCHes that are due: the first record, the number of records, and the store. No record must be delivered.
     fn fetches(&mut self, now_ms: u64) -> Vec<(u64, u32, String)> {
-        self.consumer.handle_timeout(now_ms, &mut self.out);
+        assert_eq!(self.wait(now_ms, now_ms + 1), []);
         let mut fetches = Vec::new();
         self.out.drain(|frame, _| {
             if let Ok(Message::Fetch { sequence, count, store, takes_batches, .. }) = Message::decode(frame) {
@@ -71,6 +88,10 @@ impl Latest {
     fn statistics(&self) -> Statistics {
         self.consumer.statistics()
     }
+}
+
+fn offsets(deliveries: &[Delivery<Run>]) -> Vec<u64> {
+    deliveries.iter().flat_map(|of| of.offset..of.offset + of.content.contents().count() as u64).collect()
 }
 
 /// A message that mentions a partition first, and the offsets that are delivered if the partition is old.
@@ -193,31 +214,122 @@ fn clocks_may_differ_by_a_tenth_of_the_time_since_the_subscription() {
 
 #[test]
 fn a_partition_whose_first_record_nobody_sends_counts_as_older_after_5_s() {
+    // The producer ends after record 5. Nobody has record 0.
     let mut latest = Latest::new();
-    latest.take(record(PARTITION, 4), Some(run(4..5)), 1_000);
-    latest.fetches(1_000);
-    // For most of a minute, the process is stopped. The response may be among the unread messages, so the time counts
-    // as one second.
-    for i in 0..4 {
-        assert_eq!(latest.take(head(PARTITION, 4), None, 60_000 + i * 1_000), [0; 0]);
-    }
-    assert_eq!(latest.take(record(PARTITION, 5), Some(run(5..6)), 64_000), [4, 5]);
+    assert_eq!(latest.take(record(PARTITION, 5), Some(run(5..6)), 1_000), [0; 0]);
+    assert_eq!(latest.wait(1_000, 120_000), [(6_000, vec![5])]);
     assert_eq!(latest.statistics().presumed_old, 1);
-    assert_eq!(latest.answer(0..1, AFTER, 64_001), [0; 0]);
-    assert_eq!(latest.take(record(PARTITION, 6), Some(run(6..7)), 64_002), [6]);
-    // A store that has the partition gets more time.
-    let mut latest = Latest::new();
-    latest.take(direct_head(PARTITION, 4, b"STORE"), None, 0);
-    for now_ms in (0..30_000).step_by(1_000) {
-        assert_eq!(latest.take(record(PARTITION, 4), Some(run(4..5)), now_ms), [0; 0]);
+    // The first record has no effect any more, and a new record needs no wait.
+    assert_eq!(latest.answer(0..1, AFTER, 120_000), [0; 0]);
+    assert_eq!(latest.take(record(PARTITION, 6), Some(run(6..7)), 120_001), [6]);
+    // Further messages, from a producer with a long or short `producer/head_interval`, do not change the time.
+    for interval_ms in [300, 4_000, 60_000] {
+        let mut latest = Latest::new();
+        latest.take(record(PARTITION, 5), Some(run(5..6)), 0);
+        let mut delivered = Vec::new();
+        for now_ms in (0..120_000).step_by(interval_ms) {
+            assert_eq!(latest.take(head(PARTITION, 5), None, now_ms), [0; 0]);
+            delivered.extend(latest.wait(now_ms, now_ms + interval_ms as u64));
+        }
+        assert_eq!(delivered, [(5_000, vec![5])], "{interval_ms}");
     }
-    assert_eq!(latest.take(head(PARTITION, 4), None, 30_000), [4]);
+}
+
+#[test]
+fn a_store_that_has_a_partition_gets_more_time_to_send_its_first_record() {
+    for told_ms in [0, 4_000] {
+        let mut latest = Latest::new();
+        latest.take(record(PARTITION, 4), Some(run(4..5)), 0);
+        assert_eq!(latest.wait(0, told_ms), []);
+        latest.take(direct_head(PARTITION, 4, b"STORE"), None, told_ms);
+        assert_eq!(latest.wait(told_ms, 120_000), [(30_000, vec![4])]);
+    }
     // Without a message of the producer, the consumer waits for the stores.
     let mut latest = Latest::new();
     for now_ms in (0..600_000).step_by(10_000) {
         latest.take(direct_head(PARTITION, 1, b"STORE"), None, now_ms);
+        assert_eq!(latest.wait(now_ms, now_ms + 10_000), []);
     }
     assert_eq!(latest.answer(0..2, AFTER, 600_000), [0, 1]);
+}
+
+#[test]
+fn time_in_which_a_consumer_does_not_read_does_not_count() {
+    // While the process is stopped, the response may arrive. The time counts as one second.
+    let mut latest = Latest::new();
+    latest.take(record(PARTITION, 5), Some(run(5..6)), 0);
+    assert_eq!(latest.wait(0, 1), []);
+    assert_eq!(latest.wait(60_000, 120_000), [(64_000, vec![5])]);
+    // Nor does the time after the arrival of an unread message count.
+    let mut latest = Latest::new();
+    latest.take(record(PARTITION, 5), Some(run(5..6)), 0);
+    latest.consumer.handle_unread(Some(2_000));
+    assert_eq!((0..60).flat_map(|i| latest.wait(i * 1_000, i * 1_000 + 1)).collect::<Vec<_>>(), []);
+    latest.consumer.handle_unread(None);
+    assert_eq!(latest.wait(60_000, 120_000), [(62_000, vec![5])]);
+}
+
+#[test]
+fn the_doubt_about_a_partition_that_is_closed_or_read_ends() {
+    // The patience with each partition ends alone.
+    let mut latest = Latest::new();
+    let name = |i: u64| [b'A' + i as u8];
+    for i in 0..4 {
+        latest.take(record(&name(i), 5), Some(run(5..6)), i * 100);
+        assert_eq!(latest.wait(i * 100, i * 100 + 1), []);
+    }
+    assert_eq!(latest.take(direct(&name(1), 0), Some(stamped(0..1, BEFORE)), 1_000), [5]);
+    assert!(latest.consumer.seek(PartitionName { topic: TOPIC, producer: &name(2) }, 7, 1_000));
+    assert_eq!(latest.wait(1_000, 60_000), [(5_000, vec![5]), (5_300, vec![5])]);
+    assert_eq!(latest.statistics().presumed_old, 2);
+    // Nothing remains of a topic that is not subscribed any more.
+    latest.take(record(b"NEW", 5), Some(run(5..6)), 60_000);
+    assert!(latest.consumer.unsubscribe(TOPIC));
+    assert_eq!(latest.wait(60_000, 120_000), []);
+}
+
+#[test]
+fn a_forged_message_hides_no_records_of_a_doubtful_partition() {
+    // A forged HEAD names an offset that the producer has not reached. Afterwards the producer publishes, and ends.
+    let forged = || {
+        let mut latest = Latest::new();
+        latest.take(head(PARTITION, 1 << 40), None, 0);
+        assert_eq!(latest.take(record(PARTITION, 100), Some(run(100..102)), 100), [0; 0]);
+        assert_eq!(latest.take(head(PARTITION, 1 << 41), None, 200), [0; 0]);
+        latest
+    };
+    assert_eq!(forged().answer(0..1, BEFORE, 300), [100, 101]);
+    assert_eq!(forged().wait(200, 60_000), [(5_000, vec![100, 101])]);
+    // If only the forged HEAD has arrived, later messages correct the start, once a second has passed since the decision.
+    let mut latest = Latest::new();
+    latest.take(head(PARTITION, 1 << 40), None, 0);
+    latest.answer(0..1, BEFORE, 3_000);
+    latest.take(record(PARTITION, 100), Some(run(100..101)), 3_500);
+    assert_eq!(latest.fetches(3_500), []);
+    assert_eq!(latest.take(record(PARTITION, 101), Some(run(101..102)), 4_000), [0; 0]);
+    assert_eq!(latest.take(direct(PARTITION, 100), Some(run(100..101)), 4_001), [100, 101]);
+}
+
+#[test]
+fn no_more_partitions_are_fetched_than_can_be_remembered_as_older() {
+    let mut latest = Latest::with(Limits { evicted_positions: 3, ..Limits::default() });
+    let name = |i: u64| [b'A' + i as u8];
+    let mut fetch_counts = Vec::new();
+    for now_ms in [0, 10_000, 20_000] {
+        let mut fetch_count = 0;
+        for i in 0..6 {
+            latest.take(direct_head(&name(i), 6, b"STORE"), None, now_ms);
+            fetch_count += latest.fetches(now_ms).len();
+            latest.take(direct(&name(i), 0), Some(stamped(0..1, BEFORE)), now_ms);
+        }
+        assert_eq!(latest.statistics().partitions, 0);
+        fetch_counts.push(fetch_count);
+    }
+    assert_eq!(fetch_counts, [3, 0, 0]);
+    // The records of a live producer are still delivered, of a new partition from its first record on.
+    latest.take(record(&name(5), 8), Some(run(8..9)), 21_000);
+    assert_eq!(latest.fetches(21_000).len(), 1);
+    assert_eq!(latest.take(direct(&name(5), 0), Some(stamped(0..1, AFTER)), 21_000), [0]);
 }
 
 #[test]

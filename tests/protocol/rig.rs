@@ -92,7 +92,7 @@ impl Reading {
     }
 
     pub(crate) fn handle_timeout(&mut self, now_ms: u64) {
-        self.consumer.handle_timeout(now_ms, &mut self.out);
+        self.consumer.handle_timeout(now_ms, &mut self.out, &mut self.delivered);
     }
 
     /// The offsets of the records that were delivered since the last call.

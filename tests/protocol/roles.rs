@@ -341,8 +341,8 @@ fn a_latest_consumer_starts_in_an_old_partition_at_its_first_record_or_after_its
     // After a HEAD with 5, record 5 is old and the next record is 6.
     let mut reading = Reading::at(Start::Latest);
     reading.accept(head(5), None, 1);
-    reading.accept(record(5), Some(content(5)), 1);
     reading.accept(direct(0), Some(content(0)), 1);
+    reading.accept(record(5), Some(content(5)), 1);
     assert_eq!(reading.delivered(), [0; 0]);
     sent(&mut reading.out);
     reading.accept(record(7), Some(content(7)), 2);
@@ -415,7 +415,7 @@ fn an_unanswered_fetch_is_repeated_without_another_message() {
     sent(&mut reading.out);
     let due_ms = reading.consumer.due_ms();
     assert!(due_ms > 1_000 && due_ms <= 2_000);
-    reading.consumer.handle_timeout(due_ms, &mut reading.out);
+    reading.handle_timeout(due_ms);
     assert_eq!(sent(&mut reading.out), ["FETCH PARTITION ME topic 0 1"]);
 }
 
@@ -483,17 +483,23 @@ fn the_empty_topic_and_prefixes_match_many_topics() {
     assert_eq!(subjects(&mut all, 0), ["a", "ab", "abc", "b"]);
     // The consumer requests all topics from stores, once.
     all.consumer.handle_subscription(&subscription(id::CONSUMER_HELLO, b"STORE"), &mut all.out);
-    all.consumer.handle_timeout(100_000, &mut all.out);
+    all.handle_timeout(100_000);
     assert_eq!(sent(&mut all.out), [r#"CONSUMER-HELLO STORE ME [""]"#, "GET-HEADS  ME"]);
     assert!(all.consumer.remains(b"", b"b") && !all.consumer.remains(b"", b"ab"));
     assert!(all.consumer.unsubscribe(b""));
     assert_eq!(subjects(&mut all, 1), ["b"]);
 
     assert_eq!(subjects(&mut reading(false, &[b"ab"]), 0), ["ab"]);
-    let mut two = reading(true, &[b"ab"]);
+    assert_eq!(subjects(&mut reading(true, &[b"ab"]), 0), ["ab", "abc"]);
+    let mut two = reading(true, &[b"abc", b"a"]);
+    two.handle_timeout(100);
     assert_eq!(sent(&mut two.out), ["GET-HEADS  ME"], "a store responds for one topic or for all");
-    assert_eq!(subjects(&mut two, 0), ["ab", "abc"]);
-    assert_eq!(subjects(&mut reading(true, &[b"abc", b"a"]), 0), ["a", "ab", "abc"]);
+    // Further subscriptions cause one request, soon after the last one.
+    (0..10).for_each(|i: u8| assert!(two.consumer.subscribe(&[i], SUBSCRIBED, &mut two.out)));
+    assert_eq!(two.consumer.due_ms(), 200);
+    (101..300).for_each(|now_ms| two.handle_timeout(now_ms));
+    assert_eq!(sent(&mut two.out), ["GET-HEADS  ME"]);
+    assert_eq!(subjects(&mut two, 0), ["a", "ab", "abc"]);
 }
 
 #[test]
@@ -504,7 +510,7 @@ fn unsubscribing_drops_the_partitions() {
     assert!(reading.consumer.unsubscribe(TOPIC));
     assert!(!reading.consumer.unsubscribe(TOPIC));
     reading.accept(direct(0), Some(content(0)), 2);
-    reading.consumer.handle_timeout(9_999, &mut reading.out);
+    reading.handle_timeout(9_999);
     assert_eq!(reading.delivered(), [0; 0]);
     assert_eq!(sent(&mut reading.out).len(), 0);
     // After a new subscription, the consumer reads the topic from its start.
@@ -694,7 +700,7 @@ fn a_fetch_names_one_of_the_stores_that_have_the_records() {
             reading.handle(&head, None, 0);
         }
     }
-    reading.consumer.handle_timeout(0, &mut reading.out);
+    reading.handle_timeout(0);
     storing.replica.handle_timeout(0, &mut storing.out);
     for out in [&mut reading.out, &mut storing.out] {
         let mut stores = Vec::new();

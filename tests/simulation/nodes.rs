@@ -313,10 +313,13 @@ impl Node {
                     consumer.handle_message(&message, content, &from, now_ms, out, deliveries);
                     node.deliver(model)?;
                 }
-                node.oracle.presumed_old = node.consumer.statistics().presumed_old;
                 if node.is_reading() {
-                    node.consumer.handle_timeout(now_ms, out);
-                } else {
+                    let ConsumerNode { consumer, deliveries, .. } = &mut **node;
+                    consumer.handle_timeout(now_ms, out, deliveries);
+                    node.deliver(model)?;
+                }
+                node.oracle.presumed_old = node.consumer.statistics().presumed_old;
+                if !node.is_reading() {
                     node.stands_since_ms.get_or_insert(now_ms + node.stood_still_ms);
                     return Ok(outcome);
                 }

@@ -8,7 +8,7 @@
 //! first message, the partition is *doubtful*: the consumer requests the first record from the stores and the producer.
 //! If this record has a timestamp that is not before the subscription, the partition is new, and otherwise old. (Records
 //! of producers of 0.1.0 have no timestamp, so their partitions are old.) While the partition is doubtful, records that
-//! arrive wait. If no peer sends the first record for 5 s in which the producer sends messages, the partition counts as
+//! arrive wait. If the producer has sent a message, and no peer sends the first record for 5 s, the partition counts as
 //! old. (If a store has told that it has the partition, for 30 s.) The same applies when the first record seems to be
 //! longer than this consumer accepts.
 //!
@@ -51,6 +51,8 @@ impl<P: Payload> Consumer<P> {
             // A store may have records that have not arrived from the producer yet. After a DIRECT-HEAD, the consumer
             // would start after these records.
             None if self.ingest.is_old(name) => None,
+            // If the partition is old, this could not be remembered. So each DIRECT-HEAD would cause a FETCH.
+            None if self.ingest.is_old_full() => None,
             _ => Some(Beginning::Doubtful),
         }
     }
@@ -68,12 +70,12 @@ impl<P: Payload> Consumer<P> {
     ) -> bool {
         if first > 0 {
             if is_live {
-                self.decide_by_claim(partition, first, now_ms, deliveries);
+                self.ingest.claim(partition, first, now_ms);
             }
             return true;
         }
         if is_live || run.timestamp_ms().is_some_and(|timestamp_ms| self.is_new(partition, timestamp_ms)) {
-            self.ingest.begin_at_first(partition);
+            self.ingest.end_doubt(partition);
             return true;
         }
         self.read_as_old(partition, now_ms, deliveries)
@@ -91,7 +93,7 @@ impl<P: Payload> Consumer<P> {
     }
 
     /// A doubtful partition is old. Returns false when it is closed, because only stores have mentioned it.
-    fn read_as_old(
+    pub(super) fn read_as_old(
         &mut self,
         partition: Index,
         now_ms: u64,
@@ -107,21 +109,6 @@ impl<P: Payload> Consumer<P> {
                 self.ingest.close_old(partition);
                 false
             }
-        }
-    }
-
-    /// The producer of a partition has sent a message. If the partition is doubtful and old, it is read from `claim` on.
-    pub(super) fn decide_by_claim(
-        &mut self,
-        partition: Index,
-        claim: u64,
-        now_ms: u64,
-        deliveries: &mut impl Extend<Delivery<P>>,
-    ) {
-        if self.ingest.claim(partition, claim, now_ms)
-            && let Some(claimed) = self.ingest.claimed(partition)
-        {
-            self.begin_at(partition, claimed, now_ms, deliveries);
         }
     }
 

@@ -9,46 +9,75 @@ use super::beginning::Beginning;
 use super::{Index, Ingest};
 use crate::partition_name::PartitionName;
 use crate::protocol::Payload;
+use std::collections::BTreeSet;
 
-/// When nobody has sent the first record for this time, and the producer publishes or sends HEADs meanwhile, the
-/// partition counts as older than the subscription. Otherwise its new records would wait as long as no store responds.
+/// When the producer has sent a message, and nobody sends the first record for this time, the partition counts as older
+/// than the subscription. Otherwise its new records would wait as long as no store responds.
 const PATIENCE_MS: u64 = 5_000;
 /// The same, if a store has told that it has the partition.
 const PATIENCE_WITH_STORE_MS: u64 = 30_000;
 /// After this many connections that were given up, each with the response to a FETCH, the first record is probably longer
 /// than this consumer accepts. If a store repeats that it has the partition, the partition then counts as older.
 const MAX_CUT_COUNT: u32 = 6;
-/// The time between two messages of the producer counts at most this much. A process may have been stopped between
-/// them, and the response may be unread.
+/// The time between two calls counts at most this much. The process may have been stopped between them, and the response
+/// may be unread.
 const MAX_STEP_MS: u64 = 1_000;
 
 /// The doubt about one partition.
 #[derive(Clone, Debug)]
 pub(super) struct Doubt {
     /// When the consumer first heard of the partition.
-    pub(super) heard_ms: u64,
-    /// Where to start if the partition is older than the subscription.
-    pub(super) claimed: Option<u64>,
+    heard_ms: u64,
     /// Whether a store has told that it has the partition.
     is_stored: bool,
-    waited_ms: u64,
-    /// When the producer last sent a message, or when the consumer first heard of the partition.
-    live_ms: u64,
+    /// `None` until the producer has sent a message.
+    claim: Option<Claim>,
 }
 
-impl Doubt {
-    pub(super) fn new(now_ms: u64) -> Doubt {
-        Doubt { heard_ms: now_ms, claimed: None, is_stored: false, waited_ms: 0, live_ms: now_ms }
+/// What the producer of a doubtful partition has sent.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    /// Where to start if the partition is older than the subscription.
+    first: u64,
+    /// When the producer sent the first message, by the clock of [`Claims`].
+    since_ms: u64,
+    /// When [`Claims`] examines the partition, by its clock.
+    due_ms: u64,
+}
+
+/// The doubtful partitions whose producers have sent messages.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    /// This clock runs while there are such partitions. It does not run while the process is stopped, or while received
+    /// messages are unread.
+    clock_ms: u64,
+    /// The time of the consumer's clock until which `clock_ms` has counted.
+    counted_ms: u64,
+    /// When each partition is examined, by this clock.
+    dues: BTreeSet<(u64, Index)>,
+}
+
+impl Claims {
+    /// Returns the time of the clock.
+    fn advance(&mut self, now_ms: u64) -> u64 {
+        if !self.dues.is_empty() {
+            self.clock_ms += now_ms.saturating_sub(self.counted_ms).min(MAX_STEP_MS);
+        }
+        self.counted_ms = self.counted_ms.max(now_ms);
+        self.clock_ms
     }
 
-    /// The producer has sent a message. If it is the first one, the consumer starts at `first` if the partition is older
-    /// than the subscription: at the record that was published, or after the record that the HEAD names. Returns true
-    /// when the consumer has waited long enough for the first record of the partition.
-    pub(super) fn claim(&mut self, first: u64, now_ms: u64) -> bool {
-        self.claimed.get_or_insert(first);
-        self.waited_ms += now_ms.saturating_sub(self.live_ms).min(MAX_STEP_MS);
-        self.live_ms = now_ms;
-        self.waited_ms >= if self.is_stored { PATIENCE_WITH_STORE_MS } else { PATIENCE_MS }
+    /// When [`Ingest::poll_presumed_old`] must be called next, by the consumer's clock.
+    pub(super) fn due_ms(&self) -> Option<u64> {
+        let (due_ms, _) = self.dues.first()?;
+        Some(self.counted_ms + due_ms.saturating_sub(self.clock_ms).min(MAX_STEP_MS))
+    }
+
+    /// The doubt about a partition has ended.
+    pub(super) fn remove(&mut self, index: Index, doubt: &Doubt) {
+        if let Some(claim) = &doubt.claim {
+            self.dues.remove(&(claim.due_ms, index));
+        }
     }
 }
 
@@ -57,7 +86,7 @@ impl<P: Payload> Ingest<P> {
     /// record is requested, and the other records wait.
     pub fn doubt(&mut self, index: Index, now_ms: u64) {
         let partition = &mut self.table[index];
-        partition.doubt = Some(Box::new(Doubt::new(now_ms)));
+        partition.doubt = Some(Box::new(Doubt { heard_ms: now_ms, is_stored: false, claim: None }));
         partition.sequencer.set_probing(true);
     }
 
@@ -71,12 +100,41 @@ impl<P: Payload> Ingest<P> {
         self.table[index].doubt.is_some()
     }
 
-    /// The producer of a doubtful partition has sent a message. If the partition is older than the subscription, it is
-    /// read from `first` on. Returns true when the caller must stop waiting for the first record of the partition.
-    pub fn claim(&mut self, index: Index, first: u64, now_ms: u64) -> bool {
-        let is_over = self.table[index].doubt.as_mut().is_some_and(|doubt| doubt.claim(first, now_ms));
-        self.statistics.presumed_old += u64::from(is_over);
-        is_over
+    /// The producer of a partition has sent a message. If the partition is doubtful, and turns out to be older than the
+    /// subscription, it is read from `first` on: from the record that was published, or after the record that the HEAD
+    /// names. After several messages, the lowest of these offsets applies, because a forged message may name any offset.
+    pub fn claim(&mut self, index: Index, first: u64, now_ms: u64) {
+        let Some(doubt) = &mut self.table[index].doubt else { return };
+        if let Some(claim) = &mut doubt.claim {
+            claim.first = claim.first.min(first);
+            return;
+        }
+        let since_ms = self.claims.advance(now_ms);
+        let due_ms = since_ms + PATIENCE_MS;
+        doubt.claim = Some(Claim { first, since_ms, due_ms });
+        self.claims.dues.insert((due_ms, index));
+    }
+
+    /// Returns a doubtful partition whose first record did not arrive in time. The caller must stop waiting for it. To be
+    /// called until it returns `None`.
+    pub fn poll_presumed_old(&mut self, now_ms: u64) -> Option<Index> {
+        let Self { table, claims, fetches, .. } = self;
+        let clock_ms = claims.advance(fetches.read_until_ms(now_ms));
+        while let Some(&(due_ms, index)) = claims.dues.first()
+            && due_ms <= clock_ms
+        {
+            claims.dues.pop_first();
+            let Some(Doubt { is_stored, claim: Some(claim), .. }) = table[index].doubt.as_deref_mut() else {
+                continue;
+            };
+            claim.due_ms = claim.since_ms + if *is_stored { PATIENCE_WITH_STORE_MS } else { PATIENCE_MS };
+            if claim.due_ms <= clock_ms {
+                self.statistics.presumed_old += 1;
+                return Some(index);
+            }
+            claims.dues.insert((claim.due_ms, index));
+        }
+        None
     }
 
     /// A store has told that it has a partition. Returns true when the caller must stop waiting for the first record of
@@ -91,7 +149,7 @@ impl<P: Payload> Ingest<P> {
     /// Where to start in a doubtful partition if it is older than the subscription; `None` if its producer has sent no
     /// message.
     pub fn claimed(&self, index: Index) -> Option<u64> {
-        self.table[index].doubt.as_ref()?.claimed
+        Some(self.table[index].doubt.as_ref()?.claim?.first)
     }
 
     /// When the consumer first heard of a doubtful partition.
@@ -99,23 +157,26 @@ impl<P: Payload> Ingest<P> {
         self.table[index].doubt.as_ref().map(|doubt| doubt.heard_ms)
     }
 
-    /// A doubtful partition has begun after the subscription. It is read from its first record on.
-    pub fn begin_at_first(&mut self, index: Index) {
+    /// The doubt about a partition ends. If the caller does nothing else, the partition is read from its first record on.
+    pub fn end_doubt(&mut self, index: Index) {
         let partition = &mut self.table[index];
-        partition.doubt = None;
         partition.sequencer.set_probing(false);
+        if let Some(doubt) = partition.doubt.take() {
+            self.claims.remove(index, &doubt);
+        }
     }
 
     /// A doubtful partition is older than the subscription. It is read from `next` on. Calls `deliver` with the records
     /// from `next` on that have arrived, as [`Ingest::handle_run`] does.
     pub fn begin_at(&mut self, index: Index, next: u64, now_ms: u64, deliver: impl FnMut(u64, P)) {
-        self.begin_at_first(index);
+        self.end_doubt(index);
         let Self { table, fetches, reorder, statistics, .. } = self;
         let partition = &mut table[index];
         let early_len_bytes = partition.sequencer.early_len_bytes();
         fetches.release(index, partition);
         partition.sequencer.skip_to(next);
-        partition.beginning = Beginning::claimed(next);
+        // Messages that contradict the claim correct it only after a second.
+        (partition.beginning, partition.opened_ms) = (Beginning::claimed(next), now_ms);
         statistics.handed_on += partition.deliver_early(now_ms, deliver);
         reorder.update(index, partition, early_len_bytes, now_ms);
         fetches.reschedule(index, partition, now_ms);
@@ -132,5 +193,10 @@ impl<P: Payload> Ingest<P> {
     /// Whether a partition is known to be older than the subscription.
     pub fn is_old(&self, name: PartitionName) -> bool {
         self.old.get(name).is_some()
+    }
+
+    /// Whether no further partition can be remembered as old without forgetting another one.
+    pub fn is_old_full(&self) -> bool {
+        self.old.is_full()
     }
 }

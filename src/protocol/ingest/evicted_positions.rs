@@ -61,6 +61,11 @@ impl EvictedPositions {
         }
     }
 
+    /// Whether the next entry drops the oldest one.
+    pub fn is_full(&self) -> bool {
+        self.positions.len() >= self.limit
+    }
+
     /// The position of an evicted partition, if it is known.
     pub fn get(&self, name: PartitionName) -> Option<u64> {
         if self.positions.is_empty() {

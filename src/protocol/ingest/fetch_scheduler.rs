@@ -64,6 +64,11 @@ impl FetchScheduler {
         self.unread_since_ms = unread_since_ms;
     }
 
+    /// All messages that were received before this time have been read.
+    pub(super) fn read_until_ms(&self, now_ms: u64) -> u64 {
+        self.unread_since_ms.unwrap_or(now_ms).min(now_ms)
+    }
+
     /// A connection has been given up. The response to a FETCH may be lost.
     pub(super) fn handle_given_up(&mut self, now_ms: u64) {
         self.cut_ms = Some(now_ms);
@@ -87,7 +92,7 @@ impl FetchScheduler {
         out: &mut Outbox<P>,
     ) {
         self.stalled.clear();
-        let read_until_ms = self.unread_since_ms.unwrap_or(now_ms).min(now_ms);
+        let read_until_ms = self.read_until_ms(now_ms);
         while let Some(&(timer_ms, index)) = self.timers.first()
             && timer_ms <= read_until_ms
         {
