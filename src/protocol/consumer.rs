@@ -530,7 +530,7 @@ impl<P: Payload> Consumer<P> {
         match beginning {
             Beginning::At(_) if recalled.is_some() => self.ingest.prove(index),
             Beginning::At(_) => {}
-            Beginning::Claimed(_) => self.ingest.claim_beginning(index),
+            Beginning::Claimed(_) => self.ingest.claim_beginning(index, now_ms),
             Beginning::Doubtful => self.ingest.doubt(index, now_ms),
         }
         Some(index)

@@ -22,6 +22,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use store_names::StoreNames;
 use table::{Room, STAY_MS, Table};
+use wait_clock::WaitClock;
 
 mod beginning;
 mod doubt;
@@ -35,6 +36,7 @@ mod reorder_quota;
 mod statistics;
 mod store_names;
 mod table;
+mod wait_clock;
 
 pub use index::Index;
 pub use limits::Limits;
@@ -57,6 +59,7 @@ pub struct Ingest<P> {
     /// meaning.
     old: EvictedPositions,
     claims: Claims,
+    clock: WaitClock,
     stores: StoreNames,
     statistics: Statistics,
     /// The values of `opened` and `refused` in the statistics when the heads were last requested.
@@ -94,6 +97,7 @@ impl<P: Payload> Ingest<P> {
             evicted_positions: EvictedPositions::new(limits.evicted_positions),
             old: EvictedPositions::new(limits.evicted_positions),
             claims: Claims::default(),
+            clock: WaitClock::default(),
             stores: StoreNames::default(),
             statistics: Statistics::default(),
             refreshed: (0, 0),
@@ -275,6 +279,7 @@ impl<P: Payload> Ingest<P> {
         now_ms: u64,
         deliver: impl FnMut(u64, P),
     ) -> bool {
+        let wait_ms = self.wait_ms(now_ms);
         let is_early = first > self.next(index);
         let room_bytes = match is_early {
             true => self.reorder.make_room(&mut self.table, index, run.len_bytes(), now_ms),
@@ -290,7 +295,7 @@ impl<P: Payload> Ingest<P> {
             Offer::InOrder(run) => {
                 is_first = !partition.is_charged;
                 self.statistics.duplicates += count - run.record_count();
-                self.statistics.handed_on += partition.deliver(run, now_ms, deliver);
+                self.statistics.handed_on += partition.deliver(run, now_ms, wait_ms, deliver);
             }
             Offer::Early { new_count } => {
                 self.statistics.early += new_count;
@@ -404,9 +409,10 @@ impl<P: Payload> Ingest<P> {
     }
 
     /// A partition was opened at an offset that a peer has claimed. The claim may be corrected later.
-    pub fn claim_beginning(&mut self, index: Index) {
+    pub fn claim_beginning(&mut self, index: Index, now_ms: u64) {
+        let wait_ms = self.wait_ms(now_ms);
         let partition = &mut self.table[index];
-        partition.beginning = Beginning::claimed(partition.sequencer.next());
+        partition.beginning = Beginning::claimed(partition.sequencer.next(), wait_ms);
     }
 
     /// The producer has just published the records from `first` to `last`. If `last` is before the start offset of the
@@ -455,15 +461,20 @@ impl<P: Payload> Ingest<P> {
     /// Corrects the start offset of a partition if a message has contradicted it, and no record has confirmed it for a
     /// while.
     fn correct(&mut self, index: Index, kept_count: u64, now_ms: u64) -> bool {
+        let wait_ms = self.wait_ms(now_ms);
         let partition = &mut self.table[index];
-        let confirmed_ms = if partition.is_proven { partition.moved_ms } else { partition.opened_ms };
         let delivered_end = partition.sequencer.next() - kept_count;
-        let Some(first) = partition.beginning.correct(confirmed_ms, delivered_end, now_ms) else {
+        let Some(first) = partition.beginning.correct(delivered_end, wait_ms) else {
             return false;
         };
         partition.opened_ms = now_ms;
         self.rewind(index, first);
         true
+    }
+
+    /// Returns the time of the [`WaitClock`].
+    fn wait_ms(&mut self, now_ms: u64) -> u64 {
+        self.clock.advance(self.fetches.read_until_ms(now_ms))
     }
 
     /// Sets since when received messages are unread; `None` when no message is unread. The unread messages may be
@@ -492,7 +503,7 @@ impl<P: Payload> Ingest<P> {
 
     /// When [`Ingest::handle_timeout`] must be called next.
     pub fn due_ms(&self) -> Option<u64> {
-        self.fetches.due_ms().into_iter().chain(self.claims.due_ms()).min()
+        self.fetches.due_ms().into_iter().chain(self.claims.due_ms(&self.clock)).min()
     }
 
     /// Sends the FETCHes that are due.

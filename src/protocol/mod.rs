@@ -101,6 +101,7 @@
 //! | `ingest::table` | the open partitions, and which one to evict |
 //! | `ingest::eviction` | the order in which partitions are evicted, and the peer that each is charged to |
 //! | `ingest::doubt` | a partition that may be older than the subscription |
+//! | `ingest::wait_clock` | measures how long messages have been awaited |
 //! | `ingest::evicted_positions` | the positions of evicted partitions |
 //! | `ingest::reorder_quota` | limits the early records of all partitions |
 //! | `ingest::fetch_scheduler` | sends FETCHes when they are due |

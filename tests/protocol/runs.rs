@@ -333,6 +333,7 @@ fn a_run_is_skipped_where_it_was_delivered_before_the_start_offset_was_corrected
     assert!(consumer.subscribe(TOPIC, SUBSCRIBED, &mut out));
     let mut take = |message: Message, range: Range<u64>, now_ms| {
         let mut deliveries = Vec::new();
+        (0..now_ms).step_by(100).for_each(|ms| consumer.handle_timeout(ms, &mut out, &mut deliveries));
         consumer.handle_message(&message, Some(run(range)), UNKNOWN, now_ms, &mut out, &mut deliveries);
         let records = deliveries.iter().flat_map(|of| records(of.offset, &of.content));
         records.map(|(offset, _)| offset).collect::<Vec<u64>>()

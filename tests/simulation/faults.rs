@@ -239,9 +239,7 @@ impl Plan {
             let lasts = random.pick(&[500 * MS, 5 * SECOND, 15 * SECOND]);
             let begin = start.saturating_sub(random.below(lasts));
             match random.below(3) {
-                // After a standstill, a consumer takes a record that was overtaken as a sign of a false start offset. On a
-                // real connection, no record overtakes another one.
-                0 if self.weather.is_ordered => self.actions.push((begin, Action::FreezeConsumers { lasts })),
+                0 => self.actions.push((begin, Action::FreezeConsumers { lasts })),
                 1 => {
                     let host = 1_u64 << random.below(HOSTS);
                     let cuts = vec![Cut { from: host, to: !host }, Cut { from: !host, to: host }];

@@ -8,9 +8,9 @@
 use crate::protocol::Payload;
 use std::ops::Range;
 
-/// A contradicted start offset is corrected only if no in-order record has arrived for this time. The reason is that
-/// outdated messages, from an earlier connection to the producer, may contradict a correct start offset. All of them
-/// are read within this time.
+/// A contradicted start offset is corrected only if no in-order record has arrived for this time, by the
+/// [`WaitClock`](super::wait_clock::WaitClock). The reason is that outdated messages, from an earlier connection to the
+/// producer, may contradict a correct start offset. All of them are read within this time.
 const CONTRADICTED_MS: u64 = 1_000;
 
 /// The start offset of one partition.
@@ -20,14 +20,16 @@ pub(super) struct Beginning {
     first: u64,
     /// The lowest start offset that follows from contradicting messages.
     contradicted: Option<u64>,
+    /// When the last in-order record arrived or, without one, when the start offset was claimed.
+    confirmed_ms: u64,
     /// The records that were delivered before the start offset was corrected.
     delivered: Range<u64>,
 }
 
 impl Beginning {
     /// A peer has claimed that the partition's next record is `first`. The claim may be corrected later.
-    pub(super) fn claimed(first: u64) -> Beginning {
-        Beginning { first, ..Beginning::default() }
+    pub(super) fn claimed(first: u64, wait_ms: u64) -> Beginning {
+        Beginning { first, confirmed_ms: wait_ms, ..Beginning::default() }
     }
 
     /// Delivers a run, except the records that were delivered before the start offset was corrected.
@@ -48,8 +50,8 @@ impl Beginning {
     }
 
     /// An in-order record has arrived, so earlier contradicting messages were outdated.
-    pub(super) fn confirm(&mut self) {
-        self.contradicted = None;
+    pub(super) fn confirm(&mut self, wait_ms: u64) {
+        (self.contradicted, self.confirmed_ms) = (None, wait_ms);
     }
 
     /// Whether the start offset must be wrong if the producer publishes the record `offset` now.
@@ -62,17 +64,21 @@ impl Beginning {
         self.contradicted = Some(self.contradicted.map_or(first, |known| known.min(first)));
     }
 
-    /// Corrects the start offset if a message has contradicted it, and `confirmed_ms` is at least [`CONTRADICTED_MS`]
-    /// ago. `confirmed_ms` is when the last in-order record arrived or, without one, when the partition was opened.
-    /// Returns the corrected start offset. The records from the old start offset to `delivered_end` were delivered, and
-    /// are not delivered again. Only one range of delivered records is stored. So after a correction with delivered
-    /// records, there is no further correction.
-    pub(super) fn correct(&mut self, confirmed_ms: u64, delivered_end: u64, now_ms: u64) -> Option<u64> {
+    /// Corrects the start offset if a message has contradicted it, and no record has confirmed it for
+    /// [`CONTRADICTED_MS`]. Returns the corrected start offset. The records from the old start offset to `delivered_end`
+    /// were delivered, and are not delivered again. Only one range of delivered records is stored. So after a correction
+    /// with delivered records, there is no further correction.
+    pub(super) fn correct(&mut self, delivered_end: u64, wait_ms: u64) -> Option<u64> {
         let first = self.contradicted?;
-        if now_ms < confirmed_ms + CONTRADICTED_MS || !self.delivered.is_empty() {
+        if wait_ms < self.confirmed_ms + CONTRADICTED_MS || !self.delivered.is_empty() {
             return None;
         }
-        *self = Beginning { first, contradicted: None, delivered: self.first..delivered_end };
+        *self = Beginning {
+            first,
+            contradicted: None,
+            confirmed_ms: wait_ms,
+            delivered: self.first..delivered_end,
+        };
         Some(first)
     }
 }
@@ -90,6 +96,7 @@ mod tests {
     struct Reading {
         consumer: Consumer<Content>,
         out: Outbox<Content>,
+        now_ms: u64,
     }
 
     fn at(offset: u64) -> Position<'static> {
@@ -101,11 +108,16 @@ mod tests {
             let mut consumer = Consumer::new(b"ME", Start::Latest, Limits::default(), 0);
             let mut out = Outbox::new();
             assert!(consumer.subscribe(b"topic", Subscribed { unix_ms: 0, now_ms: 0 }, &mut out));
-            Reading { consumer, out }
+            Reading { consumer, out, now_ms: 0 }
         }
 
+        /// The consumer runs until `now_ms`, and then receives a message.
         fn take(&mut self, message: Message, content: Option<Content>, now_ms: u64) -> Vec<u64> {
             let mut delivered = Vec::new();
+            while self.now_ms < now_ms {
+                self.now_ms = now_ms.min(self.now_ms + 100);
+                self.consumer.handle_timeout(self.now_ms, &mut self.out, &mut delivered);
+            }
             self.consumer.handle_message(&message, content, &|| None, now_ms, &mut self.out, &mut delivered);
             delivered.iter().map(|delivery| delivery.offset).collect()
         }
@@ -176,6 +188,25 @@ mod tests {
         assert_eq!(reading.take(behind, None, 20_000), [0; 0]);
         assert_eq!(reading.answer(90, 20_001), [0; 0]);
         assert_eq!(reading.record(152, 20_002), [152]);
+    }
+
+    #[test]
+    fn a_correct_start_offset_stays_when_the_process_was_stopped() {
+        for is_proven in [false, true] {
+            let mut reading = Reading::new();
+            reading.head(150, 0);
+            reading.old(0);
+            if is_proven {
+                assert_eq!(reading.record(151, 1), [151]);
+            }
+            let next = 151 + u64::from(is_proven);
+            reading.now_ms = 60_000;
+            // These records arrived while the process was stopped. The second one has overtaken the first one.
+            assert_eq!(reading.record(90, 60_000), [0; 0]);
+            assert_eq!(reading.record(next, 60_000), [next]);
+            assert_eq!(reading.record(91, 60_500), [0; 0]);
+            assert_eq!(reading.record(next + 1, 60_900), [next + 1]);
+        }
     }
 
     #[test]

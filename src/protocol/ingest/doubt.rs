@@ -6,6 +6,7 @@
 //! partition wait in the reorder buffer.
 
 use super::beginning::Beginning;
+use super::wait_clock::WaitClock;
 use super::{Index, Ingest};
 use crate::partition_name::PartitionName;
 use crate::protocol::Payload;
@@ -19,10 +20,6 @@ const PATIENCE_WITH_STORE_MS: u64 = 30_000;
 /// After this many connections that were given up, each with the response to a FETCH, the first record is probably longer
 /// than this consumer accepts. If a store repeats that it has the partition, the partition then counts as older.
 const MAX_CUT_COUNT: u32 = 6;
-/// The time between two calls counts at most this much. The process may have been stopped between them, and the response
-/// may be unread.
-const MAX_STEP_MS: u64 = 1_000;
-
 /// The doubt about one partition.
 #[derive(Clone, Debug)]
 pub(super) struct Doubt {
@@ -34,43 +31,28 @@ pub(super) struct Doubt {
     claim: Option<Claim>,
 }
 
-/// What the producer of a doubtful partition has sent.
+/// What the producer of a doubtful partition has sent. The times are those of the [`WaitClock`].
 #[derive(Clone, Copy, Debug)]
 struct Claim {
     /// Where to start if the partition is older than the subscription.
     first: u64,
-    /// When the producer sent the first message, by the clock of [`Claims`].
+    /// When the producer sent the first message.
     since_ms: u64,
-    /// When [`Claims`] examines the partition, by its clock.
+    /// When the partition is examined.
     due_ms: u64,
 }
 
 /// The doubtful partitions whose producers have sent messages.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    /// This clock runs while there are such partitions. It does not run while the process is stopped, or while received
-    /// messages are unread.
-    clock_ms: u64,
-    /// The time of the consumer's clock until which `clock_ms` has counted.
-    counted_ms: u64,
-    /// When each partition is examined, by this clock.
+    /// When each partition is examined, by the [`WaitClock`].
     dues: BTreeSet<(u64, Index)>,
 }
 
 impl Claims {
-    /// Returns the time of the clock.
-    fn advance(&mut self, now_ms: u64) -> u64 {
-        if !self.dues.is_empty() {
-            self.clock_ms += now_ms.saturating_sub(self.counted_ms).min(MAX_STEP_MS);
-        }
-        self.counted_ms = self.counted_ms.max(now_ms);
-        self.clock_ms
-    }
-
     /// When [`Ingest::poll_presumed_old`] must be called next, by the consumer's clock.
-    pub(super) fn due_ms(&self) -> Option<u64> {
-        let (due_ms, _) = self.dues.first()?;
-        Some(self.counted_ms + due_ms.saturating_sub(self.clock_ms).min(MAX_STEP_MS))
+    pub(super) fn due_ms(&self, clock: &WaitClock) -> Option<u64> {
+        self.dues.first().map(|&(due_ms, _)| clock.due_ms(due_ms))
     }
 
     /// The doubt about a partition has ended.
@@ -104,12 +86,12 @@ impl<P: Payload> Ingest<P> {
     /// subscription, it is read from `first` on: from the record that was published, or after the record that the HEAD
     /// names. After several messages, the lowest of these offsets applies, because a forged message may name any offset.
     pub fn claim(&mut self, index: Index, first: u64, now_ms: u64) {
+        let since_ms = self.wait_ms(now_ms);
         let Some(doubt) = &mut self.table[index].doubt else { return };
         if let Some(claim) = &mut doubt.claim {
             claim.first = claim.first.min(first);
             return;
         }
-        let since_ms = self.claims.advance(now_ms);
         let due_ms = since_ms + PATIENCE_MS;
         doubt.claim = Some(Claim { first, since_ms, due_ms });
         self.claims.dues.insert((due_ms, index));
@@ -118,8 +100,8 @@ impl<P: Payload> Ingest<P> {
     /// Returns a doubtful partition whose first record did not arrive in time. The caller must stop waiting for it. To be
     /// called until it returns `None`.
     pub fn poll_presumed_old(&mut self, now_ms: u64) -> Option<Index> {
-        let Self { table, claims, fetches, .. } = self;
-        let clock_ms = claims.advance(fetches.read_until_ms(now_ms));
+        let clock_ms = self.wait_ms(now_ms);
+        let Self { table, claims, .. } = self;
         while let Some(&(due_ms, index)) = claims.dues.first()
             && due_ms <= clock_ms
         {
@@ -170,13 +152,13 @@ impl<P: Payload> Ingest<P> {
     /// from `next` on that have arrived, as [`Ingest::handle_run`] does.
     pub fn begin_at(&mut self, index: Index, next: u64, now_ms: u64, deliver: impl FnMut(u64, P)) {
         self.end_doubt(index);
+        let beginning = Beginning::claimed(next, self.wait_ms(now_ms));
         let Self { table, fetches, reorder, statistics, .. } = self;
         let partition = &mut table[index];
         let early_len_bytes = partition.sequencer.early_len_bytes();
         fetches.release(index, partition);
         partition.sequencer.skip_to(next);
-        // Messages that contradict the claim correct it only after a second.
-        (partition.beginning, partition.opened_ms) = (Beginning::claimed(next), now_ms);
+        (partition.beginning, partition.opened_ms) = (beginning, now_ms);
         statistics.handed_on += partition.deliver_early(now_ms, deliver);
         reorder.update(index, partition, early_len_bytes, now_ms);
         fetches.reschedule(index, partition, now_ms);

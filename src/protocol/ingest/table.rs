@@ -87,12 +87,18 @@ impl<P: Payload> Partition<P> {
     }
 
     /// Delivers a run whose end the sequencer has just reached, and the buffered runs that follow it. Returns the
-    /// number of these records.
-    pub(super) fn deliver(&mut self, run: P, now_ms: u64, mut deliver: impl FnMut(u64, P)) -> u64 {
+    /// number of these records. `wait_ms` is the time of the [`WaitClock`](super::wait_clock::WaitClock).
+    pub(super) fn deliver(
+        &mut self,
+        run: P,
+        now_ms: u64,
+        wait_ms: u64,
+        mut deliver: impl FnMut(u64, P),
+    ) -> u64 {
         let first = self.sequencer.next() - run.record_count();
         self.beginning.deliver_new(first, run, &mut deliver);
         self.deliver_early(now_ms, deliver);
-        self.beginning.confirm();
+        self.beginning.confirm(wait_ms);
         (self.is_proven, self.moved_ms) = (true, now_ms);
         self.sequencer.next() - first
     }
