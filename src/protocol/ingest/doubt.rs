@@ -1,7 +1,7 @@
 //! A partition of which a consumer does not know yet whether it began after the consumer's subscription.
 //!
 //! Under `latest`, a partition that begins after the subscription is read from its first record. Other partitions are
-//! read from a later record, see [`Doubt::claim`]. A message that mentions a later record does not show when the
+//! read from a later record, see [`Ingest::claim`]. A message that mentions a later record does not show when the
 //! partition began. So the consumer requests the first record, whose timestamp tells it. Meanwhile, other records of the
 //! partition wait in the reorder buffer.
 
@@ -20,6 +20,7 @@ const PATIENCE_WITH_STORE_MS: u64 = 30_000;
 /// After this many connections that were given up, each with the response to a FETCH, the first record is probably longer
 /// than this consumer accepts. If a store repeats that it has the partition, the partition then counts as older.
 const MAX_CUT_COUNT: u32 = 6;
+
 /// The doubt about one partition.
 #[derive(Clone, Debug)]
 pub(super) struct Doubt {
