@@ -470,7 +470,8 @@ impl<P: Payload> Consumer<P> {
         out: &mut Outbox<P>,
         deliveries: &mut impl Extend<Delivery<P>>,
     ) {
-        while let Some(partition) = self.ingest.poll_presumed_old(now_ms) {
+        while let Some(partition) = self.ingest.poll_presumed_old(now_ms, |topic| self.paused.contains(topic))
+        {
             self.read_as_old(partition, now_ms, deliveries);
         }
         self.ingest.handle_timeout(now_ms, out);

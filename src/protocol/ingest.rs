@@ -229,6 +229,7 @@ impl<P: Payload> Ingest<P> {
         reorder.release(index, partition);
         fetches.release(index, partition);
         partition.sequencer = Sequencer::new(next, turn);
+        partition.sequencer.set_probing(partition.doubt.is_some());
     }
 
     /// Makes a partition continue at the record `next`, because the application has chosen this record.

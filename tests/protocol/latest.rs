@@ -270,6 +270,27 @@ fn time_in_which_a_consumer_does_not_read_does_not_count() {
 }
 
 #[test]
+fn during_a_pause_a_partition_stays_doubtful() {
+    for (timestamp_ms, expected) in [(BEFORE, &[5, 6][..]), (AFTER, &[0, 1, 2, 3, 4, 5, 6])] {
+        let mut latest = Latest::new();
+        latest.take(record(PARTITION, 5), Some(run(5..6)), 0);
+        assert_eq!(latest.fetches(0).len(), 1);
+        assert_eq!(latest.consumer.pause(TOPIC), Some(true));
+        assert_eq!(latest.answer(0..1, timestamp_ms, 10), [0; 0]);
+        assert_eq!(latest.wait(10, 60_000), []);
+        assert_eq!(latest.consumer.resume(TOPIC, 60_000), Some(true));
+        latest.out.drain(|_, _| {});
+        latest.take(head(PARTITION, 6), None, 60_000);
+        assert_eq!(latest.fetches(60_000), [(0, 1, String::new())]);
+        let mut delivered = latest.answer(0..1, timestamp_ms, 60_010);
+        let [(first, count, _)] = latest.fetches(60_010)[..] else { panic!("one FETCH") };
+        delivered.extend(latest.answer(first..first + u64::from(count), timestamp_ms, 60_020));
+        assert_eq!(delivered, expected);
+        assert_eq!(latest.statistics().presumed_old, 0);
+    }
+}
+
+#[test]
 fn the_doubt_about_a_partition_that_is_closed_or_read_ends() {
     // The patience with each partition ends alone.
     let mut latest = Latest::new();

@@ -99,17 +99,22 @@ impl<P: Payload> Ingest<P> {
     }
 
     /// Returns a doubtful partition whose first record did not arrive in time. The caller must stop waiting for it. To be
-    /// called until it returns `None`.
-    pub fn poll_presumed_old(&mut self, now_ms: u64) -> Option<Index> {
+    /// called until it returns `None`. `is_paused`: whether a topic is paused. The wait for the first record of its
+    /// partitions begins anew when the pause ends.
+    pub fn poll_presumed_old(&mut self, now_ms: u64, is_paused: impl Fn(&[u8]) -> bool) -> Option<Index> {
         let clock_ms = self.wait_ms(now_ms);
         let Self { table, claims, .. } = self;
         while let Some(&(due_ms, index)) = claims.dues.first()
             && due_ms <= clock_ms
         {
             claims.dues.pop_first();
+            let is_paused = is_paused(table[index].name().topic);
             let Some(Doubt { is_stored, claim: Some(claim), .. }) = table[index].doubt.as_deref_mut() else {
                 continue;
             };
+            if is_paused {
+                claim.since_ms = clock_ms;
+            }
             claim.due_ms = claim.since_ms + if *is_stored { PATIENCE_WITH_STORE_MS } else { PATIENCE_MS };
             if claim.due_ms <= clock_ms {
                 self.statistics.presumed_old += 1;
