@@ -13,7 +13,7 @@ use super::notices::Notices;
 use super::record_queue::{RecordList, RecordReader, RecordWriter, is_of, send_frames};
 use super::role::{Flow, Receives, Role};
 use super::{Error, MAX_UNSENT_REQUEST_COUNT, Result, Run, max_records_frame_len_bytes};
-use crate::net::{Awaited, Frame, Kind, Origin, Pipe, Socket, TERM, now_ms, unix_ms};
+use crate::net::{Awaited, Frame, Kind, Origin, Pipe, Socket, TERM, now_ms, unix_ms, uptime_ms};
 use crate::partition_name::PartitionName;
 use crate::protocol::consumer::{Consumer, Delivery, Start, Subscribed};
 use crate::protocol::ingest::Limits;
@@ -216,6 +216,7 @@ impl Role for ConsumerRole<'_> {
         if !self.is_blocked {
             let Self { consumer, deliveries, records, .. } = self;
             consumer.handle_unread(common.inbox.oldest_ms());
+            consumer.handle_uptime(uptime_ms());
             consumer.handle_timeout(common.clock.now_ms(), &mut common.outbox, deliveries);
             if !deliveries.is_empty() {
                 take_deliveries(consumer, deliveries, records);
@@ -248,7 +249,8 @@ impl ConsumerRole<'_> {
             log::error!("Consumer: a topic has at most {MAX_NAME_LEN} bytes and no NUL");
             return Ok(());
         }
-        let subscribed = Subscribed { unix_ms: unix_ms(), now_ms: common.clock.now_ms() };
+        let subscribed =
+            Subscribed { unix_ms: unix_ms(), now_ms: common.clock.now_ms(), uptime_ms: uptime_ms() };
         if self.consumer.subscribe(topic, subscribed, &mut common.outbox) {
             for prefix in self.prefixes(topic) {
                 common.node.subscribe(&prefix)?;

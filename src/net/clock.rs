@@ -1,5 +1,6 @@
 //! The clock that the actors pass to the protocol logic.
 
+use rustix::time::{ClockId, clock_gettime};
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -13,6 +14,12 @@ pub fn now_ms() -> u64 {
 pub fn unix_ms() -> i64 {
     let now = std::time::SystemTime::now();
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+/// Milliseconds since the host was started, including the time for which it was suspended. It never jumps.
+pub fn uptime_ms() -> u64 {
+    let time = clock_gettime(ClockId::Boottime);
+    time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000
 }
 
 /// A clock that stops while its owner cannot read the network. During this time, the response to a FETCH may have

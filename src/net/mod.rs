@@ -36,7 +36,7 @@ mod warning;
 pub use actor_state::Attached;
 pub use backlog::Backlog;
 pub use bind::BindError;
-pub use clock::{ReadingClock, now_ms, unix_ms};
+pub use clock::{ReadingClock, now_ms, unix_ms, uptime_ms};
 pub use connection::Connection;
 pub use endpoint::{canonical, host_of_endpoint};
 pub use files::{allow_more_open_files, max_open_files, reached_limit};

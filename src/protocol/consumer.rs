@@ -46,6 +46,8 @@ pub struct Consumer<P> {
     /// The topics whose records are not read now.
     paused: BTreeSet<Box<[u8]>>,
     ingest: Ingest<P>,
+    /// See [`Consumer::handle_uptime`].
+    uptime_ms: u64,
     /// The records that are held back until a store has acknowledged them. `None` if records are delivered at once.
     unacknowledged: Option<Unacknowledged<P>>,
     /// When the consumer next asks the stores for the heads of its topics.
@@ -76,6 +78,7 @@ impl<P: Payload> Consumer<P> {
             topics: Topics::default(),
             paused: BTreeSet::new(),
             ingest,
+            uptime_ms: 0,
             unacknowledged: None,
             refresh_ms,
             asked_ms: 0,
@@ -440,6 +443,12 @@ impl<P: Payload> Consumer<P> {
         if subscription.subscribe && subscription.id == id::CONSUMER_HELLO {
             self.hello(subscription.topic, out);
         }
+    }
+
+    /// The time by a clock that never stops or jumps. To be called before [`Consumer::handle_timeout`]. The consumer
+    /// compares timestamps with it.
+    pub fn handle_uptime(&mut self, uptime_ms: u64) {
+        self.uptime_ms = uptime_ms;
     }
 
     /// Messages that were received at `unread_since_ms` or later are unread, see [`Ingest::handle_unread`].

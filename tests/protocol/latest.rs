@@ -213,6 +213,26 @@ fn clocks_may_differ_by_a_tenth_of_the_time_since_the_subscription() {
 }
 
 #[test]
+fn a_consumer_whose_clock_is_behind_reads_no_old_partitions() {
+    // A timestamp may be in the future by a minute, because the clocks of the hosts may differ.
+    for (uptime_ms, ahead_ms, is_read) in
+        [(0, 60_000, true), (0, 60_001, false), (3_600_000, 3_660_000, true), (3_600_000, 3_660_001, false)]
+    {
+        for is_live in [false, true] {
+            let mut latest = Latest::new();
+            latest.consumer.handle_uptime(uptime_ms);
+            match is_live {
+                true => latest.take(record(PARTITION, 1), Some(run(1..2)), 10),
+                false => latest.take(direct_head(PARTITION, 1, b"STORE"), None, 10),
+            };
+            let delivered = latest.answer(0..1, AFTER + ahead_ms, 20);
+            assert_eq!(delivered.contains(&0), is_read, "{uptime_ms} {ahead_ms}");
+            assert_eq!(delivered.contains(&1), is_live, "{uptime_ms} {ahead_ms}");
+        }
+    }
+}
+
+#[test]
 fn a_partition_whose_first_record_nobody_sends_counts_as_older_after_5_s() {
     // The producer ends after record 5. Nobody has record 0.
     let mut latest = Latest::new();
@@ -356,11 +376,33 @@ fn no_more_partitions_are_fetched_than_can_be_remembered_as_older() {
 }
 
 #[test]
+fn once_positions_were_forgotten_no_record_is_delivered_twice() {
+    // There is room for one partition and one position.
+    let mut latest = Latest::with(Limits {
+        partitions: 1,
+        partitions_per_peer: 1,
+        evicted_positions: 1,
+        ..Limits::default()
+    });
+    for (i, name) in [b"A", b"B", b"C"].into_iter().enumerate() {
+        assert_eq!(latest.take(record(name, 0), Some(stamped(0..1, AFTER)), i as u64 * 100_000), [0]);
+    }
+    assert_eq!(latest.take(direct_head(b"A", 0, b"STORE"), None, 300_000), [0; 0]);
+    assert_eq!(latest.fetches(300_000), []);
+    assert_eq!(latest.take(head(b"A", 0), None, 400_000), [0; 0]);
+    assert_eq!(latest.fetches(400_000), []);
+    assert_eq!(latest.take(record(b"A", 1), Some(stamped(1..2, AFTER)), 400_001), [1]);
+    // A partition that begins now is read from its first record, if this record arrives from the producer.
+    assert_eq!(latest.take(record(b"D", 0), Some(stamped(0..1, AFTER)), 600_000), [0]);
+}
+
+#[test]
 fn after_a_later_subscription_the_partitions_of_the_earlier_one_are_older() {
     let mut latest = Latest::new();
     assert_eq!(latest.take(record(PARTITION, 0), Some(stamped(0..2, AFTER)), 10), [0, 1]);
     assert!(latest.consumer.unsubscribe(TOPIC));
-    let later = dafka::protocol::consumer::Subscribed { unix_ms: AFTER + 1_000, now_ms: 1_000 };
+    let later =
+        dafka::protocol::consumer::Subscribed { unix_ms: AFTER + 1_000, now_ms: 1_000, uptime_ms: 1_000 };
     assert!(latest.consumer.subscribe(TOPIC, later, &mut latest.out));
     latest.take(direct_head(PARTITION, 3, b"STORE"), None, 1_010);
     assert_eq!(latest.answer(0..2, AFTER, 1_020), [0; 0]);

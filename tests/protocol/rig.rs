@@ -19,7 +19,7 @@ pub(crate) type Content = Arc<[u8]>;
 pub(crate) const TOPIC: &[u8] = b"topic";
 pub(crate) const PARTITION: &[u8] = b"PARTITION";
 pub(crate) const ME: &[u8] = b"ME";
-pub(crate) const SUBSCRIBED: Subscribed = Subscribed { unix_ms: 1_700_000_000_000, now_ms: 0 };
+pub(crate) const SUBSCRIBED: Subscribed = Subscribed { unix_ms: 1_700_000_000_000, now_ms: 0, uptime_ms: 0 };
 
 pub(crate) fn record(address: &[u8], sequence: u64) -> Message<'_> {
     Message::Record(Position::new(TOPIC, address, TOPIC, sequence))

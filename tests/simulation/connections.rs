@@ -1,7 +1,7 @@
 //! Connections: handshakes, messages, subscriptions and breaks.
 
 use super::*;
-use crate::clock::unix_ms;
+use crate::clock::{MS, unix_ms};
 use crate::nodes::is_of;
 use dafka::protocol::consumer::Subscribed;
 
@@ -109,7 +109,8 @@ impl World {
     pub(super) fn subscribe(&mut self, id: NodeId, topic: &[u8]) {
         let now_ms = self.nodes[id].clock.now_ms(self.now);
         let Role::Consumer(consumer) = &mut self.nodes[id].role else { return };
-        let subscribed = Subscribed { unix_ms: unix_ms(self.now), now_ms: consumer.read_at(now_ms) };
+        let (unix_ms, uptime_ms) = (unix_ms(self.now), self.now / MS);
+        let subscribed = Subscribed { unix_ms, now_ms: consumer.read_at(now_ms), uptime_ms };
         if consumer.consumer.subscribe(topic, subscribed, &mut self.outbox) {
             consumer.oracle.subscribe(topic, &self.model, subscribed.unix_ms);
             let prefixes = self.nodes[id].prefixes(topic);

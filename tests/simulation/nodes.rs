@@ -1,6 +1,6 @@
 //! The nodes: the real state machines, each in the loop of its actor, without sockets.
 
-use super::clock::{Clock, Time, unix_ms};
+use super::clock::{Clock, MS, Time, unix_ms};
 use super::disk::{SimDisk, SimLog, named};
 use super::model::{Model, Name, Record, Run};
 use super::network::{ConnectionId, Host, NodeId, Wired};
@@ -315,6 +315,7 @@ impl Node {
                 }
                 if node.is_reading() {
                     let ConsumerNode { consumer, deliveries, .. } = &mut **node;
+                    consumer.handle_uptime(now / MS);
                     consumer.handle_timeout(now_ms, out, deliveries);
                     node.deliver(model)?;
                 }

@@ -6,11 +6,11 @@
 //!
 //! If the first message about a partition is its first record from the producer, the partition is new. After any other
 //! first message, the partition is *doubtful*: the consumer requests the first record from the stores and the producer.
-//! If this record has a timestamp that is not before the subscription, the partition is new, and otherwise old. (Records
-//! of producers of 0.1.0 have no timestamp, so their partitions are old.) While the partition is doubtful, records that
-//! arrive wait. If the producer has sent a message, and no peer sends the first record for 5 s, the partition counts as
-//! old. (If a store has told that it has the partition, for 30 s.) The same applies when the first record seems to be
-//! longer than this consumer accepts.
+//! If this record has a timestamp that is neither before the subscription nor in the future, the partition is new, and
+//! otherwise old. (Records of producers of 0.1.0 have no timestamp, so their partitions are old.) While the partition is
+//! doubtful, records that arrive wait. If the producer has sent a message, and no peer sends the first record for 5 s,
+//! the partition counts as old. (If a store has told that it has the partition, for 30 s.) The same applies when the
+//! first record seems to be longer than this consumer accepts.
 //!
 //! The consumer may hear of an old partition only from stores, for example because the producer has ended. It then
 //! remembers that the partition is old, and keeps no other state for it.
@@ -115,9 +115,9 @@ impl<P: Payload> Consumer<P> {
     /// Whether a doubtful partition whose first record has this timestamp began after the subscription.
     fn is_new(&self, partition: Index, timestamp_ms: i64) -> bool {
         let subscribed = self.topics.subscribed(self.partition(partition).topic);
-        subscribed
-            .zip(self.ingest.heard_ms(partition))
-            .is_some_and(|(subscribed, heard_ms)| subscribed.is_before(timestamp_ms, heard_ms))
+        subscribed.zip(self.ingest.heard_ms(partition)).is_some_and(|(subscribed, heard_ms)| {
+            subscribed.is_before(timestamp_ms, heard_ms, self.uptime_ms)
+        })
     }
 
     /// Starts at `next` in a partition that was doubtful, and delivers the records that have arrived.

@@ -9,20 +9,30 @@ pub struct Subscribed {
     pub unix_ms: i64,
     /// The same moment by the clock of the state machine.
     pub now_ms: u64,
+    /// The same moment by a clock that never stops, see [`Consumer::handle_uptime`](super::Consumer::handle_uptime).
+    pub uptime_ms: u64,
 }
 
 /// A tenth of the time since the subscription is the tolerance for clocks that differ, but at most this.
 const MAX_TOLERANCE_MS: u64 = 10_000;
+/// A timestamp may be in the future by at most this.
+const MAX_FUTURE_MS: u64 = 60_000;
 
 impl Subscribed {
     /// Whether a record with this timestamp counts as published after the subscription. `heard_ms` is when the consumer
-    /// first heard of the record's partition.
+    /// first heard of the record's partition, `uptime_ms` the present time.
     ///
     /// The clocks of producer and consumer may differ. A consumer hears of old partitions soon after its subscription.
     /// So the later it hears of a partition, the more likely the partition is new, and the greater is the tolerance.
-    pub(super) fn is_before(&self, timestamp_ms: i64, heard_ms: u64) -> bool {
+    ///
+    /// A timestamp in the future shows that the clocks differ by more than any tolerance. Then the record counts as
+    /// published before: otherwise, a consumer whose clock is behind would read the partitions of years.
+    pub(super) fn is_before(&self, timestamp_ms: i64, heard_ms: u64, uptime_ms: u64) -> bool {
         let tolerance_ms = (heard_ms.saturating_sub(self.now_ms) / 10).min(MAX_TOLERANCE_MS);
-        timestamp_ms >= self.unix_ms.saturating_sub_unsigned(tolerance_ms)
+        let elapsed_ms = uptime_ms.saturating_sub(self.uptime_ms);
+        let earliest_ms = self.unix_ms.saturating_sub_unsigned(tolerance_ms);
+        let latest_ms = self.unix_ms.saturating_add_unsigned(elapsed_ms.saturating_add(MAX_FUTURE_MS));
+        (earliest_ms..=latest_ms).contains(&timestamp_ms)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The start offset of a partition, for a consumer that does not read the partition from its first record.
 //!
 //! In a partition that is older than its subscription, such a consumer starts at the first HEAD or RECORD that it
-//! receives. Any peer can send a HEAD far beyond the last
-//! record. The consumer would then drop all records of the producer, because their offsets are lower. So the start
-//! offset is only a claim, and live messages of the producer can refute it.
+//! receives. Any peer can send a HEAD far beyond the last record. The consumer would then drop all records of the
+//! producer, because their offsets are lower. So the start offset is only a claim, and live messages of the producer can
+//! refute it.
 
 use crate::protocol::Payload;
 use std::ops::Range;
@@ -107,7 +107,11 @@ mod tests {
         fn new() -> Reading {
             let mut consumer = Consumer::new(b"ME", Start::Latest, Limits::default(), 0);
             let mut out = Outbox::new();
-            assert!(consumer.subscribe(b"topic", Subscribed { unix_ms: 0, now_ms: 0 }, &mut out));
+            assert!(consumer.subscribe(
+                b"topic",
+                Subscribed { unix_ms: 0, now_ms: 0, uptime_ms: 0 },
+                &mut out
+            ));
             Reading { consumer, out, now_ms: 0 }
         }
 

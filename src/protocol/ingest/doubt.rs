@@ -178,9 +178,10 @@ impl<P: Payload> Ingest<P> {
         self.close(index, None);
     }
 
-    /// Whether a partition is known to be older than the subscription.
+    /// Whether a partition that is not open counts as older than the subscription. Once the position of any partition was
+    /// forgotten, each partition does: the consumer may have delivered its records already.
     pub fn is_old(&self, name: PartitionName) -> bool {
-        self.old.get(name).is_some()
+        self.evicted_positions.has_dropped() || self.old.get(name).is_some()
     }
 
     /// Whether no further partition can be remembered as old without forgetting another one.

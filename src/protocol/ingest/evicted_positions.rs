@@ -18,6 +18,8 @@ pub struct EvictedPositions {
     /// removed or replaced.
     order: VecDeque<([u64; 2], u64)>,
     count: u64,
+    /// Whether an entry was dropped because the table was full.
+    has_dropped: bool,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,7 @@ impl EvictedPositions {
             positions: HashMap::new(),
             order: VecDeque::new(),
             count: 0,
+            has_dropped: false,
         }
     }
 
@@ -51,6 +54,7 @@ impl EvictedPositions {
             let Some((hash, serial)) = self.order.pop_front() else { break };
             if self.positions.get(&hash).is_some_and(|position| position.serial == serial) {
                 self.positions.remove(&hash);
+                self.has_dropped = true;
             }
         }
         // Each time a partition is opened again, an obsolete entry stays in `order`. Without this step, `order` would
@@ -64,6 +68,11 @@ impl EvictedPositions {
     /// Whether the next entry drops the oldest one.
     pub fn is_full(&self) -> bool {
         self.positions.len() >= self.limit
+    }
+
+    /// Whether an entry was ever dropped because the table was full.
+    pub fn has_dropped(&self) -> bool {
+        self.has_dropped
     }
 
     /// The position of an evicted partition, if it is known.
