@@ -942,10 +942,11 @@ DAFKA_EXPORT int
 //  the application has received all known records. The consumer learns of a
 //  record when it arrives, or when a producer or a store names the last record
 //  of a partition. A producer does so every `producer/head_interval`. Stores
-//  are asked after a subscription (if `consumer/offset/reset` is `earliest`)
-//  and about every 10 s. So the number does not contain records that were
-//  published a moment ago, and records of partitions that the consumer does not
-//  know yet.
+//  are asked after a subscription and about every 10 s. So the number does not
+//  contain records that were published a moment ago, and records of partitions
+//  that the consumer does not know yet. Until a consumer knows whether a
+//  partition began before its subscription, the number contains all records of
+//  the partition.
 //
 //  As `dafka_consumer_seek`, this function makes the consumer pass records
 //  through a queue.

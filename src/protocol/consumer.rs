@@ -223,6 +223,7 @@ impl<P: Payload> Consumer<P> {
         }
         let was_paused = self.paused.remove(topic);
         if was_paused {
+            self.ingest.wait_anew(topic, now_ms);
             self.refresh_soon(now_ms);
         }
         Some(was_paused)

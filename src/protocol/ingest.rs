@@ -95,7 +95,7 @@ impl<P: Payload> Ingest<P> {
             fetches: FetchScheduler::new(own_address, limits.in_flight_len_bytes),
             reorder: ReorderQuota::new(limits.early_len_bytes),
             evicted_positions: EvictedPositions::new(limits.evicted_positions),
-            old: EvictedPositions::new(limits.evicted_positions),
+            old: EvictedPositions::new(limits.old_partitions),
             claims: Claims::default(),
             clock: WaitClock::default(),
             stores: StoreNames::default(),

@@ -355,7 +355,7 @@ fn a_forged_message_hides_no_records_of_a_doubtful_partition() {
 
 #[test]
 fn no_more_partitions_are_fetched_than_can_be_remembered_as_older() {
-    let mut latest = Latest::with(Limits { evicted_positions: 3, ..Limits::default() });
+    let mut latest = Latest::with(Limits { old_partitions: 3, ..Limits::default() });
     let name = |i: u64| [b'A' + i as u8];
     let mut fetch_counts = Vec::new();
     for now_ms in [0, 10_000, 20_000] {

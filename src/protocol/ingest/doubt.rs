@@ -99,8 +99,7 @@ impl<P: Payload> Ingest<P> {
     }
 
     /// Returns a doubtful partition whose first record did not arrive in time. The caller must stop waiting for it. To be
-    /// called until it returns `None`. `is_paused`: whether a topic is paused. The wait for the first record of its
-    /// partitions begins anew when the pause ends.
+    /// called until it returns `None`. `is_paused`: whether a topic is paused, so that its partitions stay doubtful.
     pub fn poll_presumed_old(&mut self, now_ms: u64, is_paused: impl Fn(&[u8]) -> bool) -> Option<Index> {
         let clock_ms = self.wait_ms(now_ms);
         let Self { table, claims, .. } = self;
@@ -123,6 +122,18 @@ impl<P: Payload> Ingest<P> {
             claims.dues.insert((claim.due_ms, index));
         }
         None
+    }
+
+    /// The pause of a topic has ended, in which responses were not read. So the wait for the first record of each
+    /// doubtful partition begins anew.
+    pub fn wait_anew(&mut self, topic: &[u8], now_ms: u64) {
+        let since_ms = self.wait_ms(now_ms);
+        let partitions: Vec<Index> = self.partitions_of(topic).collect();
+        for index in partitions {
+            if let Some(Doubt { claim: Some(claim), .. }) = self.table[index].doubt.as_deref_mut() {
+                claim.since_ms = since_ms;
+            }
+        }
     }
 
     /// A store has told that it has a partition. Returns true when the caller must stop waiting for the first record of
