@@ -68,6 +68,19 @@ impl<'a> Notices<'a> {
             Notice::TooManyPartitionsOfPeer => self.warn(|| {
                 format!("too many partitions of one peer; its new ones are not {verb} until others are evicted")
             }),
+            Notice::TooManyOldPartitions => self.warn(|| {
+                format!(
+                    "too many partitions that began before the subscription; further ones are not {verb} until their \
+                     producers send a message"
+                )
+            }),
+            Notice::PresumedOld { partition } => self.stall_warning.warn(now_ms(), || {
+                let (address, topic) = (printable(&partition.producer), printable(&partition.topic));
+                format!(
+                    "{name}: no peer sends the first record of partition {address} of {topic}, so it counts as older \
+                     than the subscription; only its new records are {verb}"
+                )
+            }),
             Notice::FetchStalled { partition, next } => self.stall_warning.warn(now_ms(), || {
                 let (address, topic) = (printable(&partition.producer), printable(&partition.topic));
                 format!(

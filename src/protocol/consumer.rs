@@ -205,7 +205,7 @@ impl<P: Payload> Consumer<P> {
         for partition in partitions {
             // The records that are held back until a store has them are requested again later.
             let next = self.ingest.next(partition) - self.kept_count(partition);
-            let end = next + self.lag_of(partition);
+            let end = self.ingest.end(partition);
             self.forget_kept(partition);
             self.ingest.rewind(partition, next);
             if end > next {
@@ -542,7 +542,10 @@ impl<P: Payload> Consumer<P> {
             Beginning::At(_) if recalled.is_some() => self.ingest.prove(index),
             Beginning::At(_) => {}
             Beginning::Claimed(_) => self.ingest.claim_beginning(index, now_ms),
-            Beginning::Doubtful => self.ingest.doubt(index, now_ms),
+            Beginning::Doubtful(claim) => {
+                self.ingest.doubt(index, now_ms);
+                claim.into_iter().for_each(|claim| self.ingest.claim(index, claim, now_ms));
+            }
         }
         Some(index)
     }

@@ -55,6 +55,8 @@ pub struct Ingest<P> {
     fetches: FetchScheduler,
     reorder: ReorderQuota,
     evicted_positions: EvictedPositions,
+    /// For each evicted doubtful partition whose producer had sent a message: where to start if the partition is old.
+    evicted_claims: EvictedPositions,
     /// The closed partitions that are older than the subscription, see [`Ingest::close_old`]. Their positions have no
     /// meaning.
     old: EvictedPositions,
@@ -64,8 +66,9 @@ pub struct Ingest<P> {
     statistics: Statistics,
     /// The values of `opened` and `refused` in the statistics when the heads were last requested.
     refreshed: (u64, u64),
-    /// The values of `refused` and `refused_of_peer` in the statistics when [`Ingest::poll_notice`] was last called.
-    reported: (u64, u64),
+    /// The values of `refused`, `refused_of_peer` and `unprobed` in the statistics when [`Ingest::poll_notice`] was last
+    /// called.
+    reported: [u64; 3],
 }
 
 /// The state of a sequencer before a change.
@@ -95,13 +98,14 @@ impl<P: Payload> Ingest<P> {
             fetches: FetchScheduler::new(own_address, limits.in_flight_len_bytes),
             reorder: ReorderQuota::new(limits.early_len_bytes),
             evicted_positions: EvictedPositions::new(limits.evicted_positions),
+            evicted_claims: EvictedPositions::new(limits.partitions),
             old: EvictedPositions::new(limits.old_partitions),
             claims: Claims::default(),
             clock: WaitClock::default(),
             stores: StoreNames::default(),
             statistics: Statistics::default(),
             refreshed: (0, 0),
-            reported: (0, 0),
+            reported: [0; 3],
         }
     }
 
@@ -170,6 +174,7 @@ impl<P: Payload> Ingest<P> {
             }
         }
         self.evicted_positions.forget(name);
+        self.evicted_claims.forget(name);
         self.statistics.opened += 1;
         let sequencer = Sequencer::new(next, self.turn(name));
         Some(self.table.insert(name, sequencer, from, now_ms))
@@ -203,6 +208,7 @@ impl<P: Payload> Ingest<P> {
     /// Drops what is stored about closed partitions, except those of the given topics.
     pub fn remember_only<'a>(&mut self, topics: impl Iterator<Item = &'a [u8]> + Clone) {
         self.evicted_positions.retain_topics(topics.clone());
+        self.evicted_claims.retain_topics(topics.clone());
         self.old.retain_topics(topics);
     }
 
@@ -214,6 +220,9 @@ impl<P: Payload> Ingest<P> {
         self.fetches.release(index, &mut partition);
         if let Some(doubt) = &partition.doubt {
             self.claims.remove(index, doubt);
+            if let (Some(claimed), Some(_)) = (doubt.claimed(), resume_at) {
+                self.evicted_claims.put(partition.name(), claimed);
+            }
         }
         // While record 0 is the next record, there is no position to store, unless the application has chosen it.
         if let Some(position) = resume_at.filter(|_| partition.sequencer.next() > 0 || partition.is_proven) {
@@ -256,16 +265,26 @@ impl<P: Payload> Ingest<P> {
         self.table.iter().filter(move |(_, partition)| is_of(partition.name())).map(|(index, _)| index)
     }
 
-    /// How many records of a partition are known from messages of peers, and have not arrived in order.
-    pub fn lag(&self, index: Index) -> u64 {
+    /// One after the highest offset of a partition that is known from messages of peers.
+    pub fn end(&self, index: Index) -> u64 {
         let Partition { sequencer, mentioned_end, .. } = &self.table[index];
-        sequencer.end().max(*mentioned_end) - sequencer.next()
+        sequencer.end().max(*mentioned_end)
+    }
+
+    /// How many records of a partition are known from messages of peers, and have not arrived in order. A doubtful
+    /// partition counts as old.
+    pub fn lag(&self, index: Index) -> u64 {
+        let Partition { sequencer, doubt, .. } = &self.table[index];
+        let end = self.end(index);
+        let next = doubt.as_ref().map_or(sequencer.next(), |doubt| doubt.claimed().unwrap_or(end));
+        end.saturating_sub(next)
     }
 
     /// Stores the position of a partition that is not open. It is forgotten only when very many other positions are
     /// stored after it.
     pub fn remember(&mut self, name: PartitionName, next: u64) {
         self.evicted_positions.put(name, next);
+        self.evicted_claims.forget(name);
     }
 
     /// Handles a run that came over the connection `from`. The offset of its first record is `first`. Calls `deliver`
@@ -509,19 +528,27 @@ impl<P: Payload> Ingest<P> {
 
     /// Sends the FETCHes that are due.
     pub fn handle_timeout(&mut self, now_ms: u64, out: &mut Outbox<P>) {
-        self.fetches.handle_timeout(&mut self.table, now_ms, out);
+        self.fetches.handle_timeout(&mut self.table, self.claims.count(), now_ms, out);
     }
 
     /// Returns the next notice. The first notices report that partitions were refused since the last call. The next
-    /// ones report the partitions that the last [`Ingest::handle_timeout`] found stalled.
+    /// ones report the partitions that count as old because no peer sent their first record, and the partitions that
+    /// the last [`Ingest::handle_timeout`] found stalled.
     pub fn poll_notice(&mut self) -> Option<Notice> {
-        let now = (self.statistics.refused, self.statistics.refused_of_peer);
+        let Statistics { refused, refused_of_peer, unprobed, .. } = self.statistics;
+        let now = [refused, refused_of_peer, unprobed];
         let before = std::mem::replace(&mut self.reported, now);
-        if now.1 > before.1 {
+        if now[1] > before[1] {
             return Some(Notice::TooManyPartitionsOfPeer);
         }
-        if now.0 > before.0 {
+        if now[0] > before[0] {
             return Some(Notice::TooManyPartitions);
+        }
+        if now[2] > before[2] {
+            return Some(Notice::TooManyOldPartitions);
+        }
+        if let Some(partition) = self.claims.poll_presumed() {
+            return Some(Notice::PresumedOld { partition });
         }
         while let Some((index, next)) = self.fetches.poll_stalled() {
             // The partition may have been closed after it was found stalled, and another one may have its index.

@@ -13,6 +13,14 @@ pub enum Notice {
     /// Partitions of one peer were ignored: the peer's limit is reached, and none of its open partitions can be
     /// evicted.
     TooManyPartitionsOfPeer,
+    /// A consumer under `latest` ignored partitions that only stores have mentioned: it cannot remember more old
+    /// partitions.
+    TooManyOldPartitions,
+    /// A partition counts as older than the consumer's subscription, because no peer sent its first record.
+    PresumedOld {
+        /// The partition.
+        partition: PartitionNameBuf,
+    },
     /// A partition stalls: its next record was first requested from all peers at least
     /// [`STALL_MS`](super::partition::fetch_stall::STALL_MS) ago, and no peer has sent it. Returned once for each
     /// record.

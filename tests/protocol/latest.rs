@@ -7,6 +7,7 @@ use dafka::partition_name::PartitionName;
 use dafka::protocol::Outbox;
 use dafka::protocol::consumer::{Consumer, Delivery, Start};
 use dafka::protocol::ingest::{Limits, Statistics};
+use dafka::protocol::notice::Notice;
 use dafka::wire::Message;
 use std::ops::Range;
 
@@ -83,6 +84,18 @@ impl Latest {
             }
         });
         fetches
+    }
+
+    /// The partitions of the FETCHes that are due.
+    fn asked_partitions(&mut self, now_ms: u64) -> Vec<String> {
+        assert_eq!(self.wait(now_ms, now_ms + 1), []);
+        let mut partitions = Vec::new();
+        self.out.drain(|frame, _| {
+            if let Ok(Message::Fetch { topic, .. }) = Message::decode(frame) {
+                partitions.push(String::from_utf8_lossy(topic).into_owned());
+            }
+        });
+        partitions
     }
 
     fn statistics(&self) -> Statistics {
@@ -239,6 +252,9 @@ fn a_partition_whose_first_record_nobody_sends_counts_as_older_after_5_s() {
     assert_eq!(latest.take(record(PARTITION, 5), Some(run(5..6)), 1_000), [0; 0]);
     assert_eq!(latest.wait(1_000, 120_000), [(6_000, vec![5])]);
     assert_eq!(latest.statistics().presumed_old, 1);
+    let partition = PartitionName { topic: TOPIC, producer: PARTITION }.to_buf();
+    assert_eq!(latest.consumer.poll_notice(120_000), Some(Notice::PresumedOld { partition }));
+    assert_eq!(latest.consumer.poll_notice(120_000), None);
     // The first record has no effect any more, and a new record needs no wait.
     assert_eq!(latest.answer(0..1, AFTER, 120_000), [0; 0]);
     assert_eq!(latest.take(record(PARTITION, 6), Some(run(6..7)), 120_001), [6]);
@@ -367,6 +383,8 @@ fn no_more_partitions_are_fetched_than_can_be_remembered_as_older() {
         }
         assert_eq!(latest.statistics().partitions, 0);
         fetch_counts.push(fetch_count);
+        assert_eq!(latest.consumer.poll_notice(now_ms), Some(Notice::TooManyOldPartitions));
+        assert_eq!(latest.consumer.poll_notice(now_ms), None);
     }
     assert_eq!(fetch_counts, [3, 0, 0]);
     // The records of a live producer are still delivered, of a new partition from its first record on.
@@ -407,4 +425,59 @@ fn after_a_later_subscription_the_partitions_of_the_earlier_one_are_older() {
     latest.take(direct_head(PARTITION, 3, b"STORE"), None, 1_010);
     assert_eq!(latest.answer(0..2, AFTER, 1_020), [0; 0]);
     assert_eq!(latest.statistics().partitions, 0);
+}
+
+#[test]
+fn an_evicted_doubtful_partition_keeps_its_start() {
+    for (is_new, expected) in [(false, [5, 6].as_slice()), (true, &[0, 1, 2, 3, 4, 5, 6])] {
+        let timestamp_ms = if is_new { AFTER } else { BEFORE };
+        // There is room for one partition.
+        let mut latest = Latest::with(Limits { partitions: 1, partitions_per_peer: 1, ..Limits::default() });
+        latest.take(record(PARTITION, 5), Some(run(5..6)), 0);
+        assert_eq!(latest.take(record(b"OTHER", 0), Some(stamped(0..1, AFTER)), 100_000), [0]);
+        // A store shows that the partition has further records.
+        latest.take(direct_head(PARTITION, 6, b"STORE"), None, 200_000);
+        assert_eq!(latest.fetches(200_000), [(0, 1, "STORE".into())]);
+        let mut delivered = latest.answer(0..1, timestamp_ms, 200_010);
+        let [(first, count, _)] = latest.fetches(200_010)[..] else { panic!("one FETCH") };
+        delivered.extend(latest.answer(first..first + u64::from(count), timestamp_ms, 200_020));
+        assert_eq!(delivered, expected);
+    }
+}
+
+#[test]
+fn the_lag_contains_no_records_of_before_the_claim() {
+    let mut latest = Latest::new();
+    latest.take(direct_head(PARTITION, 6, b"STORE"), None, 0);
+    assert_eq!(latest.consumer.lag(TOPIC), 0);
+    latest.take(record(PARTITION, 5), Some(run(5..6)), 0);
+    assert_eq!(latest.consumer.lag(TOPIC), 2);
+    assert_eq!(latest.answer(0..1, BEFORE, 10), [5]);
+    assert_eq!(latest.consumer.lag(TOPIC), 1);
+}
+
+#[test]
+fn partitions_whose_producers_publish_are_examined_first() {
+    // There is room for few FETCHes.
+    let mut latest = Latest::with(Limits { in_flight_len_bytes: 64 << 10, ..Limits::default() });
+    let names: Vec<String> = (0..1_000).map(|i| format!("P{i}")).collect();
+    for name in &names {
+        latest.take(direct_head(name.as_bytes(), 6, b"STORE"), None, 0);
+    }
+    let mut asked = latest.asked_partitions(0);
+    assert!((1..10).contains(&asked.len()), "{}", asked.len());
+    let published = &names[900];
+    latest.take(record(published.as_bytes(), 7), Some(run(7..8)), 1);
+    assert_eq!(latest.asked_partitions(1), [""; 0]);
+    // The responses arrive. Other partitions may only be examined afterwards.
+    for name in asked.drain(..) {
+        latest.take(direct(name.as_bytes(), 0), Some(stamped(0..1, BEFORE)), 2);
+    }
+    let mut now_ms = 2;
+    while asked.is_empty() {
+        asked = latest.asked_partitions(now_ms);
+        now_ms += 1;
+    }
+    assert_eq!(asked[0], *published);
+    assert!(now_ms < 50, "{now_ms}");
 }

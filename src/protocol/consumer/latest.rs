@@ -14,6 +14,9 @@
 //!
 //! The consumer may hear of an old partition only from stores, for example because the producer has ended. It then
 //! remembers that the partition is old, and keeps no other state for it.
+//!
+//! A doubtful partition may be evicted. When it is opened again, it is doubtful again, but the earlier messages of its
+//! producer still determine where to start if it is old.
 
 use super::{Consumer, Delivery, delivering};
 use crate::partition_name::PartitionName;
@@ -27,8 +30,9 @@ pub(super) enum Beginning {
     At(u64),
     /// At this offset, which a peer has claimed. The claim may be corrected later.
     Claimed(u64),
-    /// At its first record, or later if it turns out to be old.
-    Doubtful,
+    /// At its first record, or later if it turns out to be old. The offset is where an earlier message of the producer
+    /// has claimed that it starts then.
+    Doubtful(Option<u64>),
 }
 
 impl Beginning {
@@ -36,7 +40,7 @@ impl Beginning {
     pub(super) fn offset(self) -> u64 {
         match self {
             Beginning::At(offset) | Beginning::Claimed(offset) => offset,
-            Beginning::Doubtful => 0,
+            Beginning::Doubtful(_) => 0,
         }
     }
 }
@@ -44,16 +48,19 @@ impl Beginning {
 impl<P: Payload> Consumer<P> {
     /// Where to start in a partition without a position. `claim` is where to start if the partition is old, `None` if
     /// the message about it is not from its producer. Returns `None` if that message opens no partition.
-    pub(super) fn latest_beginning(&self, name: PartitionName, claim: Option<u64>) -> Option<Beginning> {
-        match claim {
-            Some(0) => Some(Beginning::At(0)),
+    pub(super) fn latest_beginning(&mut self, name: PartitionName, claim: Option<u64>) -> Option<Beginning> {
+        if claim == Some(0) {
+            return Some(Beginning::At(0));
+        }
+        let evicted = self.ingest.evicted_claim(name);
+        match claim.into_iter().chain(evicted).min() {
             Some(claim) if self.ingest.is_old(name) => Some(Beginning::Claimed(claim)),
             // A store may have records that have not arrived from the producer yet. After a DIRECT-HEAD, the consumer
             // would start after these records.
             None if self.ingest.is_old(name) => None,
             // If the partition is old, this could not be remembered. So each DIRECT-HEAD would cause a FETCH.
             None if self.ingest.is_old_full() => None,
-            _ => Some(Beginning::Doubtful),
+            claim => Some(Beginning::Doubtful(claim)),
         }
     }
 
@@ -116,7 +123,7 @@ impl<P: Payload> Consumer<P> {
     fn is_new(&self, partition: Index, timestamp_ms: i64) -> bool {
         let subscribed = self.topics.subscribed(self.partition(partition).topic);
         subscribed.zip(self.ingest.heard_ms(partition)).is_some_and(|(subscribed, heard_ms)| {
-            subscribed.is_before(timestamp_ms, heard_ms, self.uptime_ms)
+            subscribed.counts_as_new(timestamp_ms, heard_ms, self.uptime_ms)
         })
     }
 

@@ -27,7 +27,7 @@ impl Subscribed {
     ///
     /// A timestamp in the future shows that the clocks differ by more than any tolerance. Then the record counts as
     /// published before: otherwise, a consumer whose clock is behind would read the partitions of years.
-    pub(super) fn is_before(&self, timestamp_ms: i64, heard_ms: u64, uptime_ms: u64) -> bool {
+    pub(super) fn counts_as_new(&self, timestamp_ms: i64, heard_ms: u64, uptime_ms: u64) -> bool {
         let tolerance_ms = (heard_ms.saturating_sub(self.now_ms) / 10).min(MAX_TOLERANCE_MS);
         let elapsed_ms = uptime_ms.saturating_sub(self.uptime_ms);
         let earliest_ms = self.unix_ms.saturating_sub_unsigned(tolerance_ms);

@@ -8,7 +8,7 @@
 use super::beginning::Beginning;
 use super::wait_clock::WaitClock;
 use super::{Index, Ingest};
-use crate::partition_name::PartitionName;
+use crate::partition_name::{PartitionName, PartitionNameBuf};
 use crate::protocol::Payload;
 use std::collections::BTreeSet;
 
@@ -20,6 +20,8 @@ const PATIENCE_WITH_STORE_MS: u64 = 30_000;
 /// After this many connections that were given up, each with the response to a FETCH, the first record is probably longer
 /// than this consumer accepts. If a store repeats that it has the partition, the partition then counts as older.
 const MAX_CUT_COUNT: u32 = 6;
+/// At most this many partitions wait to be reported. The log shows fewer.
+const MAX_PRESUMED: usize = 16;
 
 /// The doubt about one partition.
 #[derive(Clone, Debug)]
@@ -30,6 +32,13 @@ pub(super) struct Doubt {
     is_stored: bool,
     /// `None` until the producer has sent a message.
     claim: Option<Claim>,
+}
+
+impl Doubt {
+    /// Where to start if the partition is older than the subscription; `None` if its producer has sent no message.
+    pub(super) fn claimed(&self) -> Option<u64> {
+        self.claim.map(|claim| claim.first)
+    }
 }
 
 /// What the producer of a doubtful partition has sent. The times are those of the [`WaitClock`].
@@ -48,12 +57,31 @@ struct Claim {
 pub(super) struct Claims {
     /// When each partition is examined, by the [`WaitClock`].
     dues: BTreeSet<(u64, Index)>,
+    /// Partitions that count as older because their first record did not arrive, to be reported.
+    presumed: Vec<PartitionNameBuf>,
 }
 
 impl Claims {
+    /// The number of partitions.
+    pub(super) fn count(&self) -> usize {
+        self.dues.len()
+    }
+
     /// When [`Ingest::poll_presumed_old`] must be called next, by the consumer's clock.
     pub(super) fn due_ms(&self, clock: &WaitClock) -> Option<u64> {
         self.dues.first().map(|&(due_ms, _)| clock.due_ms(due_ms))
+    }
+
+    /// A partition counts as older than the subscription because its first record did not arrive.
+    fn handle_presumed(&mut self, name: PartitionName) {
+        if self.presumed.len() < MAX_PRESUMED {
+            self.presumed.push(name.to_buf());
+        }
+    }
+
+    /// Returns a partition that counts as older because its first record did not arrive, once for each.
+    pub(super) fn poll_presumed(&mut self) -> Option<PartitionNameBuf> {
+        self.presumed.pop()
     }
 
     /// The doubt about a partition has ended.
@@ -96,6 +124,7 @@ impl<P: Payload> Ingest<P> {
         let due_ms = since_ms + PATIENCE_MS;
         doubt.claim = Some(Claim { first, since_ms, due_ms });
         self.claims.dues.insert((due_ms, index));
+        self.fetches.hurry(index, &mut self.table[index], now_ms);
     }
 
     /// Returns a doubtful partition whose first record did not arrive in time. The caller must stop waiting for it. To be
@@ -117,6 +146,7 @@ impl<P: Payload> Ingest<P> {
             claim.due_ms = claim.since_ms + if *is_stored { PATIENCE_WITH_STORE_MS } else { PATIENCE_MS };
             if claim.due_ms <= clock_ms {
                 self.statistics.presumed_old += 1;
+                claims.handle_presumed(table[index].name());
                 return Some(index);
             }
             claims.dues.insert((claim.due_ms, index));
@@ -141,14 +171,17 @@ impl<P: Payload> Ingest<P> {
     pub fn is_first_too_long(&mut self, index: Index) -> bool {
         let partition = &self.table[index];
         let is_over = partition.doubt.is_some() && partition.sequencer.fetches().cut_count() >= MAX_CUT_COUNT;
-        self.statistics.presumed_old += u64::from(is_over);
+        if is_over {
+            self.statistics.presumed_old += 1;
+            self.claims.handle_presumed(partition.name());
+        }
         is_over
     }
 
     /// Where to start in a doubtful partition if it is older than the subscription; `None` if its producer has sent no
     /// message.
     pub fn claimed(&self, index: Index) -> Option<u64> {
-        Some(self.table[index].doubt.as_ref()?.claim?.first)
+        self.table[index].doubt.as_ref()?.claimed()
     }
 
     /// When the consumer first heard of a doubtful partition.
@@ -195,8 +228,17 @@ impl<P: Payload> Ingest<P> {
         self.evicted_positions.has_dropped() || self.old.get(name).is_some()
     }
 
-    /// Whether no further partition can be remembered as old without forgetting another one.
-    pub fn is_old_full(&self) -> bool {
-        self.old.is_full()
+    /// Whether no further partition can be remembered as old without forgetting another one. The caller then ignores a
+    /// partition that only stores have mentioned.
+    pub fn is_old_full(&mut self) -> bool {
+        let is_full = self.old.is_full();
+        self.statistics.unprobed += u64::from(is_full);
+        is_full
+    }
+
+    /// Where to start in an evicted doubtful partition if it is older than the subscription; `None` if its producer has
+    /// sent no message.
+    pub fn evicted_claim(&self, name: PartitionName) -> Option<u64> {
+        self.evicted_claims.get(name)
     }
 }

@@ -1,5 +1,6 @@
 //! Sends the FETCHes of all partitions when they are due, and limits the bytes in flight.
 
+use super::eviction::Payer;
 use super::fetch_quota::FetchQuota;
 use super::index::Index;
 use super::table::{Partition, Table};
@@ -20,6 +21,8 @@ pub(super) struct FetchScheduler {
     /// When each partition with a gap is examined next.
     timers: BTreeSet<(u64, Index)>,
     in_flight: FetchQuota,
+    /// The next room of this peer is for an urgent partition, which retries at this time.
+    reserved: Option<(Payer, u64)>,
     /// When a connection was last given up.
     cut_ms: Option<u64>,
     /// When the oldest unread message was received.
@@ -36,6 +39,7 @@ impl FetchScheduler {
             own_address: own_address.into(),
             timers: BTreeSet::new(),
             in_flight: FetchQuota::new(in_flight_len_bytes),
+            reserved: None,
             cut_ms: None,
             unread_since_ms: None,
             stalled: Vec::new(),
@@ -85,9 +89,11 @@ impl FetchScheduler {
     }
 
     /// Sends the FETCHes that are due. Does not retry a FETCH whose response may be among the unread messages.
+    /// `urgent_count` is the number of urgent partitions, see [`Partition::is_urgent`].
     pub(super) fn handle_timeout<P: Payload>(
         &mut self,
         table: &mut Table<P>,
+        urgent_count: usize,
         now_ms: u64,
         out: &mut Outbox<P>,
     ) {
@@ -100,7 +106,7 @@ impl FetchScheduler {
             table[index].timer_ms = None;
             let Some(mut due_ms) = table[index].sequencer.fetch_due_ms() else { continue };
             if due_ms <= read_until_ms {
-                due_ms = self.fetch(table, index, now_ms, out);
+                due_ms = self.fetch(table, index, urgent_count, now_ms, out);
             }
             table[index].timer_ms = Some(due_ms);
             self.timers.insert((due_ms, index));
@@ -112,6 +118,7 @@ impl FetchScheduler {
         &mut self,
         table: &mut Table<P>,
         index: Index,
+        urgent_count: usize,
         now_ms: u64,
         out: &mut Outbox<P>,
     ) -> u64 {
@@ -126,8 +133,15 @@ impl FetchScheduler {
             return due_ms;
         }
         let payer = table[index].payer.clone();
-        if !self.make_room(table, &payer, now_ms) {
-            return now_ms + NO_ROOM_RETRY_MS + self.spread_ms(index);
+        let is_urgent = table[index].is_urgent();
+        let is_reserved = table[index].doubt.is_some() && !is_urgent && self.is_reserved(&payer, now_ms);
+        if is_reserved || !self.make_room(table, &payer, now_ms) {
+            let waiting_count = if is_urgent { urgent_count } else { self.timers.len() };
+            let due_ms = now_ms + NO_ROOM_RETRY_MS + spread_ms(index, waiting_count);
+            if is_urgent {
+                self.reserved = Some((payer, due_ms));
+            }
+            return due_ms;
         }
         let partition = &mut table[index];
         if let Some(Request { first, count, store }) = partition.sequencer.request(now_ms) {
@@ -161,7 +175,8 @@ impl FetchScheduler {
             Some(timer_ms) if timer_ms <= due_ms => return,
             // The partition waits for room. Its timer stays.
             Some(timer_ms)
-                if due_ms == 0 && timer_ms <= now_ms + NO_ROOM_RETRY_MS + self.spread_ms(index) =>
+                if due_ms == 0
+                    && timer_ms <= now_ms + NO_ROOM_RETRY_MS + spread_ms(index, self.timers.len()) =>
             {
                 return;
             }
@@ -172,10 +187,20 @@ impl FetchScheduler {
         self.timers.insert((due_ms, index));
     }
 
-    /// An additional delay until a partition that waits for room retries. When many partitions wait, they retry at
-    /// different times, and each of them retries less often.
-    fn spread_ms(&self, index: Index) -> u64 {
-        (index.0 % (self.timers.len() / WAITING_PER_MS + 1)) as u64
+    /// A partition has become urgent. If it waits for room, it is examined at once.
+    pub(super) fn hurry<P: Payload>(&mut self, index: Index, partition: &mut Partition<P>, now_ms: u64) {
+        if partition.sequencer.fetch_due_ms() == Some(0)
+            && let Some(timer_ms) = partition.timer_ms.filter(|timer_ms| now_ms < *timer_ms)
+        {
+            self.timers.remove(&(timer_ms, index));
+            partition.timer_ms = Some(now_ms);
+            self.timers.insert((now_ms, index));
+        }
+    }
+
+    /// Whether an urgent partition that is charged to `payer` waits for room.
+    fn is_reserved(&self, payer: &Payer, now_ms: u64) -> bool {
+        self.reserved.as_ref().is_some_and(|(of, until_ms)| of == payer && now_ms <= *until_ms)
     }
 
     /// Updates the counted bytes of a partition's FETCH, which were `before`.
@@ -241,4 +266,10 @@ impl FetchScheduler {
             self.timers.remove(&(timer_ms, index));
         }
     }
+}
+
+/// An additional delay until a partition that waits for room retries. When many partitions wait, they retry at different
+/// times, and each of them retries less often.
+fn spread_ms(index: Index, waiting_count: usize) -> u64 {
+    (index.0 % (waiting_count / WAITING_PER_MS + 1)) as u64
 }

@@ -35,4 +35,6 @@ pub struct Statistics {
     pub in_flight_len_bytes: u64,
     /// Partitions that counted as older than the subscription because no peer sent their first record.
     pub presumed_old: u64,
+    /// Mentions of partitions that were ignored because too many old partitions are remembered.
+    pub unprobed: u64,
 }

@@ -76,6 +76,12 @@ pub struct Partition<P> {
 }
 
 impl<P: Payload> Partition<P> {
+    /// Whether the partition is doubtful, and its producer has sent a message. New records may wait for the response to
+    /// the FETCH, so this FETCH precedes those of other doubtful partitions.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.doubt.as_ref().is_some_and(|doubt| doubt.claimed().is_some())
+    }
+
     /// Returns the partition's name.
     pub fn name(&self) -> PartitionName<'_> {
         self.name.as_name()
