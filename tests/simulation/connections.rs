@@ -108,8 +108,9 @@ impl World {
     /// The application of a consumer subscribes to a topic.
     pub(super) fn subscribe(&mut self, id: NodeId, topic: &[u8]) {
         let now_ms = self.nodes[id].clock.now_ms(self.now);
+        let host = self.nodes[id].host;
         let Role::Consumer(consumer) = &mut self.nodes[id].role else { return };
-        let (unix_ms, uptime_ms) = (unix_ms(self.now), self.now / MS);
+        let (unix_ms, uptime_ms) = (unix_ms(self.now, host), self.now / MS);
         let subscribed = Subscribed { unix_ms, now_ms: consumer.read_at(now_ms), uptime_ms };
         if consumer.consumer.subscribe(topic, subscribed, &mut self.outbox) {
             consumer.oracle.subscribe(topic, &self.model, subscribed.unix_ms);

@@ -26,7 +26,7 @@ pub(crate) struct Partition {
     pub(crate) forgotten: u64,
     /// The records before this offset were on enough disks at the same time, before some disks lost them.
     pub(crate) was_safe: u64,
-    /// When the first record was published. `i64::MAX` before that, and for the new partition of a producer that had a
+    /// When the first record was published, by the clock of its producer's host. `i64::MAX` before that, and for the new partition of a producer that had a
     /// twin, whose records keep their timestamps.
     pub(crate) begun_ms: i64,
     /// The first record was published with a timestamp, and no node has sent it without the timestamp.

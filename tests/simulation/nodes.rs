@@ -237,7 +237,7 @@ impl Node {
         out: &mut Outbox<Run>,
     ) -> Result<Outcome, String> {
         let now_ms = self.clock.now_ms(now);
-        let Node { id, role, inbox, heard, is_old, .. } = self;
+        let Node { id, host, role, inbox, heard, is_old, .. } = self;
         let mut outcome = Outcome::default();
         match role {
             Role::Producer(node) => {
@@ -252,7 +252,7 @@ impl Node {
                     match command {
                         Command::Publish(len_bytes) => {
                             let count = Random::new(model.published).between(1, turn.max_run_count);
-                            let unix_ms = (!*is_old).then(|| unix_ms(now));
+                            let unix_ms = (!*is_old).then(|| unix_ms(now, *host));
                             let mut records = vec![model.publish(&node.name, len_bytes, unix_ms)];
                             let mut batch_len_bytes = len_bytes;
                             while records.len() < count as usize
