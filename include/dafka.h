@@ -944,9 +944,9 @@ DAFKA_EXPORT int
 //  of a partition. A producer does so every `producer/head_interval`. Stores
 //  are asked after a subscription and about every 10 s. So the number does not
 //  contain records that were published a moment ago, and records of partitions
-//  that the consumer does not know yet. Until a consumer knows whether a
-//  partition began before its subscription, the number contains all records of
-//  the partition.
+//  that the consumer does not know yet. Under `latest`, the number contains no
+//  records of a partition that the consumer will not deliver if the partition
+//  began before the subscription.
 //
 //  As `dafka_consumer_seek`, this function makes the consumer pass records
 //  through a queue.
