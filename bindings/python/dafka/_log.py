@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import atexit
 import collections
+import contextlib
 import ctypes
 import logging
 import os
 import select
+import sys
 import threading
+import traceback
 
 from . import _library as c
 
@@ -35,6 +38,10 @@ class _Reader:
         # The number of errors so far, and the latest of them with their numbers.
         self.count = 0
         self.errors: collections.deque[tuple[int, str]] = collections.deque(maxlen=32)
+        # Lines that the thread passes on. The library's errors are counted before a handler runs, because a handler may
+        # wait, or use a node.
+        self.lines: collections.deque[tuple[int, str]] = collections.deque(maxlen=10_000)
+        self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.end, writing_end = os.pipe()
         os.set_blocking(self.end, False)
         os.set_blocking(writing_end, False)
@@ -45,13 +52,16 @@ class _Reader:
     def run(self) -> None:
         poll = select.poll()
         poll.register(self.end, select.POLLIN)
+        poll.register(self.wake, select.POLLIN)
         while self.pid == os.getpid():
             poll.poll()
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self.wake)
             self.read()
+            self.pass_on()
 
     def read(self) -> None:
-        """Passes on all lines that were logged before."""
-        lines = []
+        """Reads all lines that were logged before. The thread passes them on."""
         with self.lock:
             while True:
                 try:
@@ -63,12 +73,26 @@ class _Reader:
                 *complete, self.rest = (self.rest + data).split(b"\n")
                 for line in complete:
                     level, text = _parse(line.decode("utf-8", "replace"))
-                    lines.append((level, text))
+                    self.lines.append((level, text))
                     if level == logging.ERROR:
                         self.count += 1
                         self.errors.append((self.count, text))
-        for level, text in lines:
-            logger.log(level, "%s", text)
+        if self.lines:
+            os.eventfd_write(self.wake, 1)
+
+    def pass_on(self) -> None:
+        """Passes lines to Python's logging."""
+        while self.lines:
+            try:
+                level, text = self.lines.popleft()
+            except IndexError:
+                return  # Another thread was faster.
+            try:
+                logger.log(level, "%s", text)
+            except Exception:
+                # A filter has raised an exception. logging prints exceptions of handlers in the same way.
+                if logging.raiseExceptions and sys.stderr is not None:
+                    traceback.print_exc()
 
 
 def _parse(line: str) -> tuple[int, str]:
@@ -128,6 +152,7 @@ def _stop() -> None:
     if _reader is not None and _reader.pid == os.getpid():
         c.zsys_set_logstream(ctypes.c_void_p.in_dll(_libc, "stderr"))
         _reader.read()
+        _reader.pass_on()
 
 
 def _after_fork() -> None:
