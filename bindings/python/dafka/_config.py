@@ -35,6 +35,18 @@ def _value(key: bytes, value: Any) -> bytes:
     return name_to_bytes(value, f"the value of {key.decode('utf-8', 'replace')}")
 
 
+def _values_at(item: int | None, key: bytes) -> Iterator[bytes]:
+    """The values at a key below an item, in the order of the file. zconfig_get finds only nested names."""
+    child = c.zconfig_child(item)
+    while child is not None:
+        name = c.zconfig_name(child) or b""
+        if name == key:
+            yield c.zconfig_value(child) or b""
+        elif key.startswith(name + b"/"):
+            yield from _values_at(child, key[len(name) + 1 :])
+        child = c.zconfig_next(child)
+
+
 class Tree:
     """A zconfig_t. It lives as long as this object."""
 
@@ -56,8 +68,8 @@ class Tree:
         c.zconfig_put(self.root, key, value)
 
     def get(self, key: bytes) -> bytes | None:
-        value: bytes | None = c.zconfig_get(self.root, key, None)
-        return value
+        """The first value of a key. As in the library, a file may write the key nested, or with slashes in its names."""
+        return next(_values_at(self.root, key), None)
 
     def __del__(self) -> None:
         if self.root is not None:

@@ -17,7 +17,7 @@ LIBRARY = "libdafka.so.0"
 CZMQ = "libczmq.so.4"
 
 # Events of a ZeroMQ socket.
-POLLOUT = 2
+POLLIN = 1
 
 
 class ProducerArgs(ctypes.Structure):
@@ -89,7 +89,10 @@ zsock_set_rcvtimeo = _required(_czmq, "zsock_set_rcvtimeo", None, _OBJECT, c_int
 zconfig_new = _required(_czmq, "zconfig_new", _OBJECT, c_char_p, _OBJECT)
 zconfig_load = _required(_czmq, "zconfig_load", _OBJECT, c_char_p)
 zconfig_put = _required(_czmq, "zconfig_put", None, _OBJECT, c_char_p, c_char_p)
-zconfig_get = _required(_czmq, "zconfig_get", c_char_p, _OBJECT, c_char_p, c_char_p)
+zconfig_child = _required(_czmq, "zconfig_child", _OBJECT, _OBJECT)
+zconfig_next = _required(_czmq, "zconfig_next", _OBJECT, _OBJECT)
+zconfig_name = _required(_czmq, "zconfig_name", c_char_p, _OBJECT)
+zconfig_value = _required(_czmq, "zconfig_value", c_char_p, _OBJECT)
 zconfig_destroy = _required(_czmq, "zconfig_destroy", None, _OBJECT_P)
 
 # Functions for zactor_new.
