@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import threading
@@ -25,18 +26,29 @@ N = TypeVar("N", bound="Node")
 # waits for them, in seconds.
 _END_S = 5.0
 
+# At the end of the process, nodes with a lower rank end first.
+_CONSUMER_RANK, _PRODUCER_RANK, _STORE_RANK, _TOWER_RANK = range(4)
+
+_KINDS = "consumer", "producer", "store", "tower"
+
 _nodes: weakref.WeakSet[Node] = weakref.WeakSet()
 
 # Nodes that end in the background. The end of the process waits for them.
 _ends: set[Task[None]] = set()
 
 
-def _end(destroy: Callable[[], None]) -> Task[None]:
-    """Ends a node in a thread."""
-    task = Task(destroy, "dafka-close")
+def _end(task: Task[None]) -> None:
+    """Ends a node in a thread. A second call with the same task is safe.
+
+    Raises RuntimeError when the interpreter is ending and starts no threads.
+    """
     _ends.difference_update([end for end in list(_ends) if end.is_over()])
     _ends.add(task)
-    return task
+    try:
+        task.start()
+    except RuntimeError:
+        _ends.discard(task)
+        raise
 
 
 def _destroy_actor(actor: int) -> None:
@@ -46,8 +58,7 @@ def _destroy_actor(actor: int) -> None:
 class Node:
     """A running node. Leaving its `with` block closes the node."""
 
-    #: At the end of the process, nodes with a lower rank end first.
-    _end_rank = 0
+    _end_rank = _CONSUMER_RANK
 
     def __init__(self) -> None:
         self._object: int | None = None
@@ -78,7 +89,11 @@ class Node:
         made = call(start, destroy, "dafka-start")
         if made is None:
             lines = _log.errors_since(errors)
-            raise StartError("; ".join(lines) or f"the {self._kind()} cannot start, see the log")
+            # Nodes of other kinds may have logged errors meanwhile.
+            others = [kind for kind in _KINDS if kind != self._kind()]
+            prefixes = tuple(prefix for kind in others for prefix in (f"{kind.title()}: ", f"dafka_{kind}_"))
+            own = [line for line in lines if not line.startswith(prefixes)]
+            raise StartError("; ".join(own or lines) or f"the {self._kind()} cannot start, see the log")
         self._destroy = destroy
         self._object = made
         _nodes.add(self)
@@ -102,11 +117,21 @@ class Node:
         """True when the node is closed."""
         return self._object is None
 
-    def _take(self) -> int | None:
-        """Takes the C object out, so that no other thread uses it."""
+    def _take(self) -> Task[None] | None:
+        """Takes the C object out, so that no other thread uses it. Returns the task that ends it, if there is one.
+
+        A signal's exception may interrupt this method at any step. Either the node then still has the object, or
+        `_ending` ends it, and the next `close` or the end of the process starts this task.
+        """
         with self._gate, self._lock:
-            taken, self._object = self._object, None
-        return taken
+            taken = self._object
+            if taken is not None:
+                self._ending = Task(lambda: self._destroy_taken(taken), "dafka-close")
+                self._object = None
+            return self._ending
+
+    def _destroy_taken(self, taken: int) -> None:
+        self._destroy(taken)
 
     def close(self, timeout: float | None = None) -> None:
         """Ends the node, and waits until it has ended: at most `timeout` seconds (None: without limit).
@@ -114,15 +139,14 @@ class Node:
         Raises Timeout when the time is over before. The node then continues to end in the background. Another call of
         `close` waits for its end. Closing a closed node has no effect. Ctrl-C ends the wait.
         """
-        taken = self._take()
-        if taken is not None:
-            destroy = self._destroy
-            try:
-                self._ending = _end(lambda: destroy(taken))
-            except RuntimeError:
-                # The interpreter is ending, and starts no threads.
-                destroy(taken)
-        if self._ending is not None and not self._ending.wait(timeout):
+        ending = self._take()
+        if ending is None:
+            return
+        try:
+            _end(ending)
+        except RuntimeError:
+            ending.run()
+        if not ending.wait(timeout):
             raise Timeout(f"the {self._kind()} has not ended within {timeout} s")
 
     def __enter__(self: N) -> N:
@@ -149,16 +173,19 @@ class Node:
         taken, self._object = self._object, None
         destroy = self._destroy
         try:
-            _end(lambda: destroy(taken))  # type: ignore[arg-type]
+            _end(Task(lambda: destroy(taken), "dafka-close"))  # type: ignore[arg-type]
         except RuntimeError:
-            pass  # The interpreter is ending, and starts no threads.
+            pass  # The library ends the node.
         warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self)
 
-    def _end_with_process(self) -> None:
-        """Closes the node at the end of the process, when the interpreter may start no more threads."""
-        taken = self._take()
-        if taken is not None:
-            self._destroy(taken)
+    def _end_with_process(self, due: float) -> None:
+        """Closes the node at the end of the process, when the interpreter may start no more threads.
+
+        Waits for acknowledgements until the time `due`.
+        """
+        ending = self._take()
+        if ending is not None:
+            ending.run()
 
     def _disown(self) -> None:
         """Forgets the C object, which belongs to the parent process."""
@@ -178,13 +205,22 @@ def _after_fork() -> None:
 
 
 def _at_exit() -> None:
-    # Producers need the stores, and all nodes need the towers.
-    for node in sorted(_nodes, key=lambda node: node._end_rank):
-        if not node.closed:
-            node._end_with_process()
     due = time.monotonic() + _END_S
+    for node in list(_nodes):
+        if node.closed and node._ending is not None:
+            # A signal's exception may have interrupted `close` before the thread started.
+            with contextlib.suppress(RuntimeError):
+                _end(node._ending)
+    nodes = sorted((node for node in _nodes if not node.closed), key=lambda node: node._end_rank)
+    # Producers need the stores, and all nodes need the towers. The nodes that end in the background may be producers.
+    for node in nodes:
+        if node._end_rank < _STORE_RANK:
+            node._end_with_process(due)
     for end in list(_ends):
         end.wait(max(0.0, due - time.monotonic()))
+    for node in nodes:
+        if node._end_rank >= _STORE_RANK:
+            node._end_with_process(due)
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -15,25 +15,42 @@ T = TypeVar("T")
 
 
 class Task(Generic[T]):
-    """A function that runs in a thread of its own.
+    """A function that runs once, in a thread of its own.
 
     Signals are blocked in this thread, and in the threads of the nodes that it starts. This also protects
     `zactor_new`, which a signal would interrupt.
     """
 
     def __init__(self, function: Callable[[], T | None], name: str) -> None:
-        self._function = function
+        # The thread that pops the function runs it.
+        self._functions = [function]
+        self._name = name
         self._done = threading.Event()
         self._lock = threading.Lock()
         self._result: T | None = None
         self._error: BaseException | None = None
         self._drop: Callable[[T], None] | None = None
-        threading.Thread(target=self._run, name=name, daemon=True).start()
 
-    def _run(self) -> None:
+    def start(self) -> None:
+        """Starts the thread, unless the function runs or has run.
+
+        If a signal's exception interrupts this method, the function may run or not. A second call is then safe.
+        """
+        if self._functions:
+            threading.Thread(target=self._run_in_thread, name=self._name, daemon=True).start()
+
+    def _run_in_thread(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        self.run()
+
+    def run(self) -> None:
+        """Runs the function in this thread, unless it runs or has run."""
         try:
-            self._result = self._function()
+            function = self._functions.pop()
+        except IndexError:
+            return
+        try:
+            self._result = function()
         except BaseException as error:
             self._error = error
         with self._lock:
@@ -44,7 +61,7 @@ class Task(Generic[T]):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until the function has returned. Returns false when the time is over before."""
-        return self._done.wait(timeout)
+        return self._done.wait(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
 
     def is_over(self) -> bool:
         """Whether the function has returned. Takes no lock, so a destructor may call this."""
@@ -71,6 +88,7 @@ def call(function: Callable[[], T | None], drop: Callable[[T], None], name: str)
     object later."""
     task = Task(function, name)
     try:
+        task.start()
         task.wait()
     except BaseException:
         task.abandon(drop)

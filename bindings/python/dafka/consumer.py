@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import time
 from collections.abc import Callable, Iterator
 from ctypes import byref, c_size_t, c_void_p
@@ -13,10 +14,21 @@ from . import _log
 from ._config import Config, Tree
 from ._node import Node
 from ._text import name_from_bytes, name_to_bytes
+from ._waiting import Task
 from .errors import ClosedError, Error, InvalidArgument
 
 # A consumer waits in steps of this length, so that Python can handle signals in between.
 _STEP_MS = 250
+
+# EFAULT: an internal error of the library.
+_ERRORS: dict[int, type[Error]] = {errno.EPIPE: ClosedError, errno.EFAULT: Error}
+
+
+def _failure(function: str, number: int) -> Error:
+    """The exception for a function that has failed with an error number."""
+    kind = _ERRORS.get(number, InvalidArgument)
+    text = "the consumer has ended" if kind is ClosedError else f"{function} failed"
+    return kind(_log.reason(function) or text)
 
 
 class Record(NamedTuple):
@@ -97,7 +109,7 @@ class Consumer(Node):
         name = name_to_bytes(topic, "a topic")
         with self._gate, self._lock:
             if c.consumer_subscribe(self._live(), name) != 0:
-                raise InvalidArgument(_log.reason("dafka_consumer_subscribe") or "cannot subscribe")
+                raise _failure("dafka_consumer_subscribe", ctypes.get_errno())
             if (text := name_from_bytes(name)) not in self._topics:
                 self._topics.append(text)
 
@@ -106,7 +118,7 @@ class Consumer(Node):
         name = name_to_bytes(topic, "a topic")
         with self._gate, self._lock:
             if c.consumer_unsubscribe(self._live(), name) != 0:
-                raise InvalidArgument(_log.reason("dafka_consumer_unsubscribe") or "cannot unsubscribe")
+                raise _failure("dafka_consumer_unsubscribe", ctypes.get_errno())
             if (text := name_from_bytes(name)) in self._topics:
                 self._topics.remove(text)
 
@@ -137,7 +149,7 @@ class Consumer(Node):
         with self._gate, self._lock:
             result = function(self._live(), *arguments)
             if result < 0:
-                raise InvalidArgument(_log.reason(name) or "refused")
+                raise _failure(name, ctypes.get_errno())
         return result
 
     def poll(self, timeout: float | None = None) -> Record | None:
@@ -149,21 +161,24 @@ class Consumer(Node):
         while True:
             step_ms = _STEP_MS
             if deadline is not None:
-                step_ms = max(0, min(step_ms, round(1000 * (deadline - time.monotonic()))))
-            # A thread that waits at the gate for the lock gets it first.
+                step_ms = max(0, round(min(step_ms, 1000 * (deadline - time.monotonic()))))
+            # A thread that waits for the lock holds the gate. It gets the lock first.
             with self._gate:
-                self._lock.acquire()
-            try:
+                pass
+            with self._lock:
                 consumer = self._live()
                 if step_ms != self._step_ms:
                     c.zsock_set_rcvtimeo(self._source, step_ms)
                     self._step_ms = step_ms
+                ctypes.set_errno(0)
                 if c.consumer_msg_recv(self._message, consumer) == 0:
                     return self._record()
-            finally:
-                self._lock.release()
-            if reason := _log.reason("dafka_consumer_msg_recv"):
-                raise Error(reason)
+                number = ctypes.get_errno()
+            if number == errno.EINVAL:
+                # All arguments are valid, so the consumer has ended.
+                raise _failure("dafka_consumer_msg_recv", errno.EPIPE)
+            if number == errno.EFAULT:
+                raise _failure("dafka_consumer_msg_recv", number)
             if deadline is not None and time.monotonic() >= deadline:
                 return None
 
@@ -195,14 +210,18 @@ class Consumer(Node):
         try:
             record = self.poll()
         except ClosedError:
+            if not self.closed:
+                # The consumer has ended because of an error.
+                raise
             raise StopIteration from None
         assert record is not None, "poll without a limit returns a record"
         return record
 
-    def _take(self) -> int | None:
-        taken = super()._take()
-        self._destroy_message()
-        return taken
+    def _take(self) -> Task[None] | None:
+        ending = super()._take()
+        with self._lock:
+            self._destroy_message()
+        return ending
 
     def _destroy_message(self) -> None:
         message, self._message = self._message, None

@@ -12,7 +12,7 @@ from typing import Callable, Union
 from . import _library as c
 from . import _log
 from ._config import Config, Tree
-from ._node import _END_S, Node
+from ._node import _PRODUCER_RANK, Node
 from ._text import content_to_bytes, name_from_bytes, name_to_bytes
 from .errors import ClosedError, Error, InvalidArgument, LostTrack, RecordTooLong, Timeout, Unsupported
 
@@ -82,11 +82,11 @@ class Producer(Node):
     Several threads may use one producer at the same time. The records of each thread keep their order.
 
     `close` waits until every record is acknowledged by a store. Without a store it waits for ever, unless a timeout is
-    given or `producer/terminate_unacked` is 1. The end of the process waits for at most 5 seconds, and records that are
-    not acknowledged then are lost.
+    given or `producer/terminate_unacked` is 1. The end of the process waits for at most 5 seconds, for all producers
+    together. Records that are not acknowledged then are lost.
     """
 
-    _end_rank = 1
+    _end_rank = _PRODUCER_RANK
 
     def __init__(self, topic: str | bytes, *, config: Config | None = None) -> None:
         """Starts a producer for a topic of 1 to 255 bytes.
@@ -101,7 +101,8 @@ class Producer(Node):
         self._topic = name_from_bytes(name)
         self._address = ""
         self._sent = 0
-        self._flushing = 0
+        # One object for each call of `flush` that uses the C object.
+        self._flushers: set[object] = set()
         self._waits_for_stores = (tree.get(b"producer/terminate_unacked") or b"0") == b"0"
         self._spares: list[_Message] = []
 
@@ -128,7 +129,7 @@ class Producer(Node):
         """
         with self._lock:
             # The C function must not run while another thread flushes.
-            if self._object is not None and self._flushing == 0:
+            if self._object is not None and not self._flushers:
                 address = c.producer_address(self._object)
                 if address is not None:
                     self._address = name_from_bytes(address)
@@ -212,24 +213,24 @@ class Producer(Node):
         """
         function = c.supported(c.producer_flush, "dafka_producer_flush")
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._lock:
-            self._live()
-            # Other threads may send more records meanwhile. The flush does not wait for those.
-            sent = self._sent
-            self._flushing += 1
+        flusher = object()
         try:
+            with self._lock:
+                self._live()
+                # Other threads may send more records meanwhile. The flush does not wait for those.
+                sent = self._sent
+                self._flushers.add(flusher)
             while not self._flush_step(function, sent, deadline):
                 if deadline is not None and time.monotonic() >= deadline:
                     raise Timeout(f"{self.unacked} records are not acknowledged after {timeout} s")
         finally:
-            with self._lock:
-                self._flushing -= 1
+            self._flushers.discard(flusher)
 
     def _flush_step(self, function: Callable[..., int], sent: int, deadline: float | None) -> bool:
         step_ms = _STEP_MS
         if deadline is not None:
-            step_ms = max(0, min(step_ms, round(1000 * (deadline - time.monotonic()))))
-        # `close` waits until no thread is in this function.
+            step_ms = max(0, round(min(step_ms, 1000 * (deadline - time.monotonic()))))
+        # The end of the producer waits until no thread is in this function.
         actor = self._object
         if actor is None:
             raise ClosedError(self._closed_because)
@@ -242,25 +243,23 @@ class Producer(Node):
         with self._lock:
             return self._sent - self._count_unacked() >= sent
 
-    def _take(self) -> int | None:
-        with self._gate, self._lock:
-            taken, self._object = self._object, None
-        while taken is not None and self._flushing > 0:
+    def _destroy_taken(self, taken: int) -> None:
+        while self._flushers:
             time.sleep(0.001)
         self._spares.clear()
-        return taken
+        super()._destroy_taken(taken)
 
-    def _end_with_process(self) -> None:
+    def _end_with_process(self, due: float) -> None:
         try:
             if self._waits_for_stores:
-                self.flush(_END_S)
+                self.flush(max(0.0, due - time.monotonic()))
         except Unsupported:
             # The library ends the producer without a wait.
             return
         except Error as error:
             _log.logger.error("%r: %s", self, error)
             return
-        super()._end_with_process()
+        super()._end_with_process(due)
 
     @property
     def unacked(self) -> int:

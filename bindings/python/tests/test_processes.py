@@ -2,8 +2,11 @@
 
 import os
 import signal
+import threading
+import unittest.mock
 
 import dafka
+from dafka import _library
 
 from .support import LIMIT_S, NetworkTest
 
@@ -57,8 +60,6 @@ except KeyboardInterrupt:
 
 class Processes(NetworkTest):
     def test_control_c_ends_every_wait(self):
-        from dafka import _library
-
         waits = dict(WAITS)
         if _library.producer_flush is not None and _library.producer_msg_try_send is not None:
             waits.update(FLUSH_WAITS)
@@ -133,6 +134,85 @@ publish()
         self.assertEqual(process.returncode, 0, errors)
         (record,) = self.take(self.consumer("dropped"), 1)
         self.assertEqual(record.content, b"x")
+
+    def test_the_end_of_a_process_waits_once_for_all_producers(self):
+        code = """
+from dafka import _node
+_node._END_S = 1
+config["producer/terminate_unacked"] = 0
+producers = [dafka.Producer("topic", config=config) for _ in range(3)]
+for producer in producers:
+    producer.send(b"never acknowledged")
+def flush(self, timeout):
+    print(timeout)
+    return original(self, timeout)
+original, dafka.Producer.flush = dafka.Producer.flush, flush
+"""
+        if _library.producer_flush is None:
+            self.skipTest("the library has no dafka_producer_flush")
+        output, errors = self.program(code).communicate(timeout=LIMIT_S)
+        first, *others = map(float, output.split())
+        self.assertLessEqual(first, 1, errors)
+        self.assertEqual(others, [0, 0], errors)
+
+    def test_the_stores_of_a_process_end_after_its_dropped_producers(self):
+        # A function that runs after the package has ended its nodes.
+        code = """
+import atexit, tempfile
+from dafka import _node
+atexit.unregister(_node._at_exit)
+folder = tempfile.TemporaryDirectory()
+atexit.register(lambda: print([end.is_over() for end in ends]))
+atexit.register(_node._at_exit)
+def publish():
+    dafka.Producer("dropped", config={**config, "producer/terminate_unacked": 0}).send(b"x")
+publish()
+ends = list(_node._ends)
+store = dafka.Store({**config, "store/db": folder.name + "/db"})
+"""
+        output, errors = self.program(code).communicate(timeout=LIMIT_S)
+        self.assertEqual(output, "[True]\n", errors)
+
+    def test_an_interrupted_close_can_be_repeated(self):
+        producer = dafka.Producer("topic", config=self.config)
+        consumer = dafka.Consumer("topic", config=self.config)
+        for node in (producer, consumer):
+            with unittest.mock.patch.object(threading.Thread, "start", side_effect=KeyboardInterrupt):
+                self.assertRaises(KeyboardInterrupt, node.close)
+            self.assertTrue(node.closed)
+            with unittest.mock.patch.object(node, "_destroy", wraps=node._destroy) as destroy:
+                node.close()
+                node.close()
+            destroy.assert_called_once()
+
+    def test_an_interrupted_poll_releases_its_locks(self):
+        class Interrupt(Exception):
+            pass
+
+        def interrupt(*_):
+            raise Interrupt
+
+        before = signal.signal(signal.SIGALRM, interrupt)
+        self.addCleanup(signal.signal, signal.SIGALRM, before)
+        consumer = self.consumer("topic")
+        # If an exception at any step kept a lock, this would happen to some of the interruptions.
+        for number in range(2000):
+            with self.assertRaises(Interrupt):
+                signal.setitimer(signal.ITIMER_REAL, 1e-4 + number % 100 * 1e-6)
+                while True:
+                    consumer.poll(0)
+        self.assertFalse(consumer._gate.locked())
+        free = []
+
+        def try_lock():
+            free.append(consumer._lock.acquire(blocking=False))
+            if free[0]:
+                consumer._lock.release()
+
+        thread = threading.Thread(target=try_lock)
+        thread.start()
+        thread.join()
+        self.assertEqual(free, [True])
 
     def test_a_forked_process_cannot_use_nodes_of_its_parent(self):
         # The child's producer ends before the consumer may have met it. The consumer gets its record from the store.

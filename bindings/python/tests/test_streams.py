@@ -1,11 +1,13 @@
 """Records from producers to consumers, directly and through a store."""
 
+import math
 import re
 import threading
 import time
 import unittest.mock
 
 import dafka
+from dafka import _library
 
 from .support import LIMIT_S, NetworkTest
 
@@ -82,6 +84,16 @@ class Streams(NetworkTest):
             self.assertIsNone(consumer.poll(timeout))
             self.assertGreaterEqual(time.monotonic() - start, timeout - 0.002)
 
+    def test_an_infinite_timeout_is_no_limit(self):
+        producer = self.producer("infinite")
+        consumer = self.consumer("infinite")
+        producer.send(b"content", timeout=math.inf)
+        self.assertEqual(consumer.poll(math.inf).content, b"content")
+        consumer.close(math.inf)
+        if _library.producer_flush is not None:
+            self.store()
+            producer.flush(math.inf)
+
     def test_a_hundred_thousand_records_leave_no_memory_behind(self):
         self.store(sync="never")
         producer = self.producer("many", **{"producer/max_unacked_bytes": 4_000_000})
@@ -157,8 +169,6 @@ class Streams(NetworkTest):
 class Acknowledgements(NetworkTest):
     def setUp(self):
         super().setUp()
-        from dafka import _library
-
         if _library.producer_flush is None:
             self.skipTest("the library has no dafka_producer_flush")
 
