@@ -12,12 +12,19 @@ import tempfile
 import tomllib
 import typing
 import unittest
+import zipfile
 
 import dafka
 
 from .support import LIMIT_S, PACKAGE, NetworkTest, start
 
 ROOT = os.path.dirname(os.path.dirname(PACKAGE))
+
+
+def run(command, **variables):
+    """Runs a program until it ends, with more environment variables."""
+    environment = dict(os.environ, **variables)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
 
 
 def public_members():
@@ -55,6 +62,17 @@ class Package(unittest.TestCase):
         with open(os.path.join(ROOT, "Cargo.toml"), "rb") as file:
             self.assertEqual(tomllib.load(file)["package"]["version"], dafka.__version__)
 
+    def test_the_backend_builds_a_wheel(self):
+        with tempfile.TemporaryDirectory() as folder:
+            code = "import dafka_build, sys; print(dafka_build.build_wheel(sys.argv[1]))"
+            done = run([sys.executable, "-c", code, folder], PYTHONPATH=os.path.join(PACKAGE, "backend"))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            site = os.path.join(folder, "site")
+            # A wheel without compiled parts is installed by unpacking it.
+            with zipfile.ZipFile(os.path.join(folder, done.stdout.strip())) as wheel:
+                wheel.extractall(site)
+            self.check_installed(site)
+
     def test_pip_builds_and_installs_a_wheel(self):
         if importlib.util.find_spec("pip") is None:
             self.skipTest("this Python has no pip")
@@ -63,21 +81,21 @@ class Package(unittest.TestCase):
             site = os.path.join(folder, "site")
             # Builds the wheel, and installs it.
             options = ["--no-index", "--no-deps", "--no-build-isolation", "--target", site]
-            done = subprocess.run([*pip, "install", *options, PACKAGE], capture_output=True, text=True)
+            done = run([*pip, "install", *options, PACKAGE])
             self.assertEqual(done.returncode, 0, done.stderr)
-            self.assertTrue(os.path.exists(os.path.join(site, "dafka", "py.typed")))
-            code = "import dafka, importlib.metadata as m; print(dafka.__file__, m.version('dafka'))"
-            environment = dict(os.environ, PYTHONPATH=site)
-            done = subprocess.run(
-                [sys.executable, "-P", "-c", code], env=environment, cwd=folder, capture_output=True, text=True
-            )
-            expected = [os.path.join(site, "dafka", "__init__.py"), dafka.__version__]
-            self.assertEqual(done.stdout.split(), expected, done.stderr)
+            self.check_installed(site)
+
+    def check_installed(self, site):
+        """Checks the package in a folder of installed packages."""
+        self.assertTrue(os.path.exists(os.path.join(site, "dafka", "py.typed")))
+        code = "import dafka, importlib.metadata as m; print(dafka.__file__, m.version('dafka'))"
+        done = run([sys.executable, "-P", "-c", code], PYTHONPATH=site)
+        expected = [os.path.join(site, "dafka", "__init__.py"), dafka.__version__]
+        self.assertEqual(done.stdout.split(), expected, done.stderr)
 
     def test_a_missing_library_is_reported(self):
         code = "import dafka"
-        environment = dict(os.environ, PYTHONPATH=PACKAGE, DAFKA_LIBRARY="/nonexistent/libdafka.so.0")
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        done = run([sys.executable, "-c", code], PYTHONPATH=PACKAGE, DAFKA_LIBRARY="/nonexistent/libdafka.so.0")
         self.assertRegex(done.stderr, "ImportError: cannot load the library: /nonexistent/libdafka.*LD_LIBRARY_PATH")
 
 
