@@ -11,6 +11,7 @@ import time
 import warnings
 import weakref
 from ctypes import byref, c_void_p
+from functools import partial
 from types import TracebackType
 from typing import Any, Callable, TypeVar
 
@@ -126,7 +127,7 @@ class Node:
         with self._gate, self._lock:
             taken = self._object
             if taken is not None:
-                self._ending = Task(lambda: self._destroy_taken(taken), "dafka-close")
+                self._ending = Task(partial(self._destroy_taken, taken), "dafka-close")
                 self._object = None
             return self._ending
 
