@@ -62,29 +62,19 @@ impl Producer {
     /// Prints the line about the progress, if it is due. Returns the time until the next line in milliseconds, or -1 if
     /// no more lines follow.
     pub fn print_progress(&mut self) -> i64 {
-        let (_, mut print) = self.split();
-        print();
-        drop(print);
-        match &self.progress {
-            // Rounded up, so that the line is due afterwards.
-            Some(progress) => progress.due_in(Instant::now()).as_millis() as i64 + 1,
-            None => -1,
+        let Some(progress) = &mut self.progress else { return -1 };
+        let (records, bytes) = (self.given, self.sent_bytes);
+        let counts =
+            || Counts { records, bytes, unacknowledged: records.saturating_sub(self.acknowledged.get()) };
+        if let Some(line) = progress.poll_line(Instant::now(), counts) {
+            complain(line);
         }
+        // Rounded up, so that the line is due afterwards.
+        progress.due_in(Instant::now()).as_millis() as i64 + 1
     }
 
-    /// The pipe for records, and a function that prints the line about the progress, if it is due.
-    fn split(&mut self) -> (RecordPipe<'_>, impl FnMut()) {
-        let Producer { actor, acknowledged, given, sent_bytes, progress, .. } = self;
-        let (records, bytes, acknowledged) = (*given, *sent_bytes, &*acknowledged);
-        let counts =
-            move || Counts { records, bytes, unacknowledged: records.saturating_sub(acknowledged.get()) };
-        let print = move || {
-            let progress = progress.as_mut();
-            if let Some(line) = progress.and_then(|progress| progress.poll_line(Instant::now(), counts)) {
-                complain(line);
-            }
-        };
-        (RecordPipe::new(actor.pipe()), print)
+    fn is_progress_due(&self) -> bool {
+        self.progress.as_ref().is_some_and(|progress| progress.due_in(Instant::now()).is_zero())
     }
 
     /// Publishes a record. Under the limit `producer/max_unacked_bytes`, this waits until stores have acknowledged
@@ -121,15 +111,19 @@ impl Producer {
         len_bytes: usize,
         key_len_bytes: usize,
         signals: &Signals,
-        send: impl FnOnce(&RecordPipe, &mut dyn FnMut() -> bool) -> Result<bool>,
+        mut send: impl FnMut(&RecordPipe, &mut dyn FnMut() -> bool) -> Result<bool>,
     ) -> Result<bool> {
-        let (pipe, mut print_progress) = self.split();
-        pipe.check_len(len_bytes)?;
-        let is_sent = send(&pipe, &mut || {
-            print_progress();
-            !signals.is_pending()
-        });
-        drop(print_progress);
+        RecordPipe::new(self.actor.pipe()).check_len(len_bytes)?;
+        let is_sent = loop {
+            let pipe = RecordPipe::new(self.actor.pipe());
+            // `send` calls this closure with the lock of the send queue held, which the actor needs. Standard error may
+            // block, so `send` returns before the line is printed.
+            let is_sent = send(&pipe, &mut || !self.is_progress_due() && !signals.is_pending());
+            if !matches!(is_sent, Ok(false)) || signals.is_pending() {
+                break is_sent;
+            }
+            self.print_progress();
+        };
         self.given += 1;
         let is_sent = is_sent?;
         if is_sent {
