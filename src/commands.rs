@@ -156,9 +156,10 @@ fn network_program(name: &'static str, about: impl Into<clap::builder::StyledStr
         )
 }
 
-/// An option whose value may have any bytes.
+/// An option whose value may have any bytes, and may begin with `-`.
 fn value(id: &'static str, name: &'static str, help: &'static str) -> Arg {
-    Arg::new(id).long(id).value_name(name).value_parser(ValueParser::os_string()).help(help)
+    let arg = Arg::new(id).long(id).value_name(name).value_parser(ValueParser::os_string());
+    arg.allow_hyphen_values(true).help(help)
 }
 
 fn delimiter_option(help: &'static str) -> Arg {
@@ -178,4 +179,26 @@ fn with_count_and_size(command: Command) -> Command {
         Arg::new(name).required(true).value_parser(clap::value_parser!(u64)).help(help)
     };
     command.arg(count("COUNT", "Number of records")).arg(count("SIZE", "Length of each record in bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+
+    #[test]
+    fn values_may_begin_with_a_hyphen() {
+        let both = [("delimiter", "-"), ("key-delimiter", "->")];
+        let producer = [&both[..], &[("header", "--name=value"), ("key-delimiter", "--")]].concat();
+        let consumer = [&both[..], &[("format", r"-- %s\n")]].concat();
+        for (command, options) in [(console_producer(), producer), (console_consumer(), consumer)] {
+            for (id, value) in options {
+                let option = format!("--{id}");
+                let arguments = ["program", &option, value, "topic"];
+                let matches = command.clone().try_get_matches_from(arguments).expect(value);
+                assert_eq!(matches.get_one::<OsString>(id).expect(id), value);
+                assert_eq!(matches.get_one::<OsString>("topic").expect("a topic"), "topic");
+            }
+        }
+    }
 }
