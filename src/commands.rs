@@ -67,7 +67,10 @@ pub fn console_consumer() -> Command {
                 .value_parser(clap::value_parser!(u64).range(1..))
                 .help("End after this number of records"),
         )
-        .arg(value("partition", "address", "Print only the records of the partition with this address"))
+        .arg(
+            value("partition", "address", "Print only the records of the partition with this address")
+                .allow_hyphen_values(false),
+        )
         .arg(
             value("format", "format", "Print each record in this format, for example '%o %k %s\\n'")
                 .conflicts_with_all(["json", "delimiter", "null", "key-delimiter"]),
