@@ -4,15 +4,14 @@
 //! node's beacon still runs, so the peers do not drop the node. The actor later fetches the records that did not fit
 //! into its inbox.
 
-use super::command::{Ended, send_command, send_last};
 use super::common::Common;
 use super::inbox::{Inbox, limit_count};
 use super::node::{Config, Node};
 use super::node_loop;
 use super::notices::Notices;
-use super::record_queue::{RecordList, RecordReader, RecordWriter, is_of, send_frames};
+use super::record_queue::{RecordList, RecordWriter, is_of, send_frames};
 use super::role::{Flow, Receives, Role};
-use super::{Error, MAX_UNSENT_REQUEST_COUNT, Result, Run, max_records_frame_len_bytes};
+use super::{MAX_UNSENT_REQUEST_COUNT, Result, Run, max_records_frame_len_bytes};
 use crate::net::{Awaited, Frame, Kind, Origin, Pipe, Socket, TERM, now_ms, unix_ms, uptime_ms};
 use crate::partition_name::PartitionName;
 use crate::protocol::consumer::{Consumer, Delivery, Start, Subscribed};
@@ -21,15 +20,12 @@ use crate::protocol::notice::Notice;
 use crate::protocol::{Outbox, Sender, subscriptions};
 use crate::settings::{Isolation, OffsetReset, Settings, TopicMatch};
 use crate::wire::{MAX_NAME_LEN, Message, Position, Subscription};
+use owner::{LAG, PAUSE, RESUME, SEEK, SEEK_END, SEEK_TIME, decode_seek};
 use zmq::{POLLIN, POLLOUT, PollEvents};
 
-/// The command that makes a partition continue at another record, see [`seek`].
-const SEEK: &[u8] = b"$SEEK";
-/// The commands that stop and continue the reading of a topic, see [`pause`] and [`resume`].
-const PAUSE: &[u8] = b"$PAUSE";
-const RESUME: &[u8] = b"$RESUME";
-/// The command that requests how many records of a topic are left, see [`lag`].
-const LAG: &[u8] = b"$LAG";
+mod owner;
+
+pub use owner::{SeekError, command, lag, pause, resume, seek, seek_end, seek_time};
 
 /// While more messages wait, the actor collects this many records before it delivers them.
 const DELIVERY_COUNT: usize = 64;
@@ -158,6 +154,16 @@ impl Role for ConsumerRole<'_> {
                 let is_done = self.seek(common, argument.as_ref());
                 common.pipe.send_to_owner(&[&[u8::from(is_done)]])?;
             }
+            (SEEK_TIME, Some(argument)) => {
+                let is_exact = argument.as_ref().split_first_chunk().and_then(|(since_ms, topic)| {
+                    self.seek_all(common, topic, Start::Time(i64::from_be_bytes(*since_ms)))
+                });
+                common.pipe.send_to_owner(&[is_exact.map(u8::from).as_slice()])?;
+            }
+            (SEEK_END, Some(topic)) => {
+                let is_exact = self.seek_all(common, topic.as_ref(), Start::Latest);
+                common.pipe.send_to_owner(&[is_exact.map(u8::from).as_slice()])?;
+            }
             (PAUSE, Some(topic)) => {
                 let is_changed = self.pause(topic.as_ref());
                 common.pipe.send_to_owner(&[is_changed.map(u8::from).as_slice()])?;
@@ -249,9 +255,7 @@ impl ConsumerRole<'_> {
             log::error!("Consumer: a topic has at most {MAX_NAME_LEN} bytes and no NUL");
             return Ok(());
         }
-        let subscribed =
-            Subscribed { unix_ms: unix_ms(), now_ms: common.clock.now_ms(), uptime_ms: uptime_ms() };
-        if self.consumer.subscribe(topic, subscribed, &mut common.outbox) {
+        if self.consumer.subscribe(topic, moment(common), &mut common.outbox) {
             for prefix in self.prefixes(topic) {
                 common.node.subscribe(&prefix)?;
             }
@@ -293,11 +297,19 @@ impl ConsumerRole<'_> {
         if !self.consumer.seek(name, sequence, common.clock.now_ms()) {
             return false;
         }
-        self.records.retain(|of| of != name);
-        if let Sink::Queue(writer) = &self.sink {
-            writer.drop_partition(name);
-        }
+        retain(&self.sink, &mut self.records, |of| of != name);
         true
+    }
+
+    /// Makes all partitions of a topic continue where `start` says, see [`Consumer::seek_all`]. Returns whether only this
+    /// topic is affected, and not all topics that begin with it. `None` when it is neither empty nor subscribed.
+    fn seek_all(&mut self, common: &mut Common, topic: &[u8], start: Start) -> Option<bool> {
+        let Self { sink, records, consumer, .. } = self;
+        if !consumer.seek_all(topic, start, moment(common)) {
+            return None;
+        }
+        retain(sink, records, |name| !consumer.selects(topic, name.topic));
+        Some(!consumer.is_beginning(topic))
     }
 
     /// Stops reading a topic, see [`Consumer::pause`].
@@ -336,6 +348,19 @@ impl ConsumerRole<'_> {
     }
 }
 
+/// Of the records that wait for the application, keeps only those of the partitions for which `keeps` returns true.
+fn retain(sink: &Sink, records: &mut RecordList, keeps: impl Fn(PartitionName) -> bool) {
+    records.retain(&keeps);
+    if let Sink::Queue(writer) = sink {
+        writer.retain(keeps);
+    }
+}
+
+/// The present moment.
+fn moment(common: &Common) -> Subscribed {
+    Subscribed { unix_ms: unix_ms(), now_ms: common.clock.now_ms(), uptime_ms: uptime_ms() }
+}
+
 /// Moves the deliveries of a call to the list of records. A later call may evict the partition of a record. So the name of
 /// the partition is looked up now.
 fn take_deliveries(consumer: &Consumer<Run>, deliveries: &mut Vec<Delivery<Run>>, records: &mut RecordList) {
@@ -349,133 +374,6 @@ fn send_pair(pipe: &Pipe, name: PartitionName, content: &mut Frame) -> Result<bo
     let PartitionName { topic, producer } = name;
     let names = [&[topic.len() as u8], topic, &[producer.len() as u8], producer].concat();
     Ok(pipe.try_send(&mut Frame::copy(&names), true)? && pipe.try_send(content, false)?)
-}
-
-/// Sends `SUBSCRIBE` or `UNSUBSCRIBE` to a consumer.
-///
-/// # Errors
-/// When the consumer has ended.
-pub fn command(pipe: &Pipe, command: &[u8], topic: &[u8]) -> Result<(), Ended> {
-    send_command(pipe, command, |pipe| send_last(pipe, &mut Frame::copy(topic)))
-}
-
-/// Makes a partition continue at the record `sequence`. `reader` is the reader of the consumer's record pipe, and
-/// `source` is the reader's end of this pipe. Before this function returns, the actor and the reader drop the records
-/// of the partition that wait for the application.
-///
-/// # Errors
-/// See [`SeekError`].
-pub fn seek(
-    pipe: &Pipe,
-    (source, reader): (&Socket, &mut RecordReader),
-    name: PartitionName,
-    sequence: u64,
-) -> Result<(), SeekError> {
-    switch(pipe, source, reader)?;
-    match ask(pipe, SEEK, &encode_seek(name, sequence))?.as_ref() {
-        [1] => Ok(reader.drop_partition(source, name)?),
-        _ => Err(SeekError::NotSubscribed),
-    }
-}
-
-/// Stops reading the records of a topic, without losing any. After this function has returned, the reader returns no
-/// record of the topic until [`resume`]. For the arguments, see [`seek`].
-///
-/// # Errors
-/// See [`SeekError`].
-pub fn pause(
-    pipe: &Pipe,
-    (source, reader): (&Socket, &mut RecordReader),
-    topic: &[u8],
-) -> Result<(), SeekError> {
-    switch(pipe, source, reader)?;
-    match ask(pipe, PAUSE, topic)?.as_ref() {
-        [] => Err(SeekError::NotSubscribed),
-        [1] => Ok(reader.pause(source, topic)?),
-        _ => Ok(()),
-    }
-}
-
-/// Continues to read the records of a topic after [`pause`].
-///
-/// # Errors
-/// See [`SeekError`].
-pub fn resume(pipe: &Pipe, reader: &mut RecordReader, topic: &[u8]) -> Result<(), SeekError> {
-    match ask(pipe, RESUME, topic)?.as_ref() {
-        [] => Err(SeekError::NotSubscribed),
-        [1] => Ok(reader.resume(topic)?),
-        _ => Ok(()),
-    }
-}
-
-/// How many records of a topic the consumer knows from its peers, and the application has not received. An empty topic
-/// means all topics. For the arguments, see [`seek`].
-///
-/// # Errors
-/// See [`SeekError`].
-pub fn lag(
-    pipe: &Pipe,
-    (source, reader): (&Socket, &mut RecordReader),
-    topic: &[u8],
-) -> Result<u64, SeekError> {
-    switch(pipe, source, reader)?;
-    let answer = ask(pipe, LAG, topic)?;
-    let count = answer.as_ref().try_into().map_err(|_| Ended)?;
-    Ok(u64::from_be_bytes(count) + reader.taken_count(topic))
-}
-
-/// Makes sure that the records come through the queue: there, their order and number can be changed.
-fn switch(pipe: &Pipe, source: &Socket, reader: &mut RecordReader) -> Result<(), SeekError> {
-    match reader.switch(source)? {
-        true => Ok(()),
-        false if pipe.has_ended() => Err(Ended.into()),
-        false => Err(SeekError::NotReader),
-    }
-}
-
-/// Sends a command, and waits for the answer.
-fn ask(pipe: &Pipe, command: &[u8], argument: &[u8]) -> Result<Frame, SeekError> {
-    send_command(pipe, command, |pipe| send_last(pipe, &mut Frame::copy(argument)))?;
-    let mut answer = Frame::new();
-    match pipe.wait_for_message() && pipe.try_recv(&mut answer)? {
-        true => Ok(answer),
-        false => Err(Ended.into()),
-    }
-}
-
-/// Why a consumer has not changed what it reads.
-#[derive(Debug, thiserror::Error)]
-pub enum SeekError {
-    /// No subscribed topic matches the topic of the partition.
-    #[error("the consumer is not subscribed to the topic")]
-    NotSubscribed,
-    /// The program has read records from the record source itself. Records that wait there cannot be dropped.
-    #[error("the program has read records from the record source itself")]
-    NotReader,
-    /// The consumer has ended.
-    #[error(transparent)]
-    Ended(#[from] Ended),
-    /// An error of libzmq.
-    #[error(transparent)]
-    Other(#[from] Error),
-}
-
-impl From<zmq::Error> for SeekError {
-    fn from(error: zmq::Error) -> SeekError {
-        SeekError::Other(error.into())
-    }
-}
-
-/// The argument of [`SEEK`]: the sequence in eight octets, the length of the topic in one octet, topic and producer.
-fn encode_seek(name: PartitionName, sequence: u64) -> Vec<u8> {
-    [&sequence.to_be_bytes()[..], &[name.topic.len() as u8], name.topic, name.producer].concat()
-}
-
-fn decode_seek(argument: &[u8]) -> Option<(PartitionName<'_>, u64)> {
-    let (sequence, names) = argument.split_first_chunk()?;
-    let (&topic_len, names) = names.split_first()?;
-    let (topic, producer) = names.split_at_checked(usize::from(topic_len))?;
-    Some((PartitionName { topic, producer }, u64::from_be_bytes(*sequence)))
 }
 
 /// True for a valid topic, and for the empty topic, which subscribes to all topics.

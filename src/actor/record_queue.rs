@@ -258,12 +258,13 @@ impl RecordWriter {
 }
 
 impl RecordWriter {
-    /// Drops those records of a partition that the reader has not taken yet. To be called in queue mode. Afterwards,
-    /// the pipe may contain the token although no record waits, see [`RecordReader::drop_partition`].
-    pub(super) fn drop_partition(&self, name: PartitionName) {
+    /// Of the records that the reader has not taken yet, keeps only those of the partitions for which `keeps` returns
+    /// true. To be called in queue mode. Afterwards, the pipe may contain the token although no record waits, see
+    /// [`RecordReader::retain`].
+    pub(super) fn retain(&self, keeps: impl Fn(PartitionName) -> bool) {
         let mut state = self.queue.lock();
-        state.records.retain(|of| of != name);
-        state.paused.retain(|of| of != name);
+        state.records.retain(&keeps);
+        state.paused.retain(keeps);
     }
 
     /// Sets records of a topic aside: first those that the reader has not taken yet, then those of `records`. To be

@@ -334,10 +334,10 @@ impl Payload for Run {
     }
 
     /// Not known for a compressed batch, which no consumer has.
-    fn timestamp_ms(&self) -> Option<i64> {
+    fn timestamp_ms(&self, number: u64) -> Option<i64> {
         match self {
             Run::Record(single) => single.timestamp_ms,
-            Run::Batch(part) => part.batch.record(part.first as usize)?.timestamp_ms,
+            Run::Batch(part) => part.batch.record(part.first as usize + number as usize)?.timestamp_ms,
             Run::Compressed(_) => None,
         }
     }

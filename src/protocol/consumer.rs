@@ -1,5 +1,6 @@
 //! The consumer: reads every partition of its topics, and delivers each record once and in order.
 
+use super::ingest::evicted_positions::Evicted;
 use super::ingest::{Index, Ingest, Limits, Statistics};
 use super::notice::Notice;
 use super::partition::sequencer::MAX_OFFSET;
@@ -12,6 +13,7 @@ use topics::Topics;
 use unacknowledged::{Stall, Unacknowledged};
 
 mod latest;
+mod seek;
 mod topics;
 pub mod unacknowledged;
 
@@ -25,6 +27,9 @@ pub enum Start {
     /// At its first record if the partition began after the subscription. Otherwise at the first live record that
     /// arrives, or after the record that an earlier HEAD names. See the module `latest`.
     Latest,
+    /// At the first record that was published at this time or later, in milliseconds since the Unix epoch. See
+    /// [`Search`](super::partition::search::Search).
+    Time(i64),
 }
 
 /// A run for the application.
@@ -41,6 +46,7 @@ pub struct Delivery<P> {
 /// The consumer's state.
 pub struct Consumer<P> {
     address: Box<[u8]>,
+    /// Where to start in the partitions of a topic that is subscribed now.
     start: Start,
     topics: Topics,
     /// The topics whose records are not read now.
@@ -129,7 +135,7 @@ impl<P: Payload> Consumer<P> {
     /// Adds a topic. Returns false when it was subscribed already. The caller must subscribe its socket to the
     /// topic's RECORDs and HEADs.
     pub fn subscribe(&mut self, topic: &[u8], subscribed: Subscribed, out: &mut Outbox<P>) -> bool {
-        if !self.topics.insert(topic, subscribed) {
+        if !self.topics.insert(topic, self.start, subscribed) {
             return false;
         }
         if self.topics.is_prefix {
@@ -164,25 +170,6 @@ impl<P: Payload> Consumer<P> {
         if !self.topics().any(|topic| self.is_beginning(topic)) {
             self.ingest.remember_only(self.topics.iter());
         }
-        true
-    }
-
-    /// Makes a partition continue at the record `next`. If the partition is not open, it begins there when it is opened.
-    /// Requests the heads of all topics soon, because no peer may mention an idle partition otherwise. Returns false when
-    /// the topic is not subscribed. Otherwise the caller must drop the unprocessed deliveries of this partition.
-    pub fn seek(&mut self, name: PartitionName, next: u64, now_ms: u64) -> bool {
-        if !self.topics.is_subscribed(name.topic) {
-            return false;
-        }
-        match self.ingest.find(&Position::new(b"", name.producer, name.topic, 0)) {
-            Some(partition) => {
-                self.forget_kept(partition);
-                self.ingest.seek(partition, next);
-            }
-            None => self.ingest.remember(name, next),
-        }
-        // Many seeks in a row cause few requests.
-        self.refresh_soon(now_ms);
         true
     }
 
@@ -300,6 +287,11 @@ impl<P: Payload> Consumer<P> {
                     return;
                 }
                 if is_live && !self.handle_published(partition, first, last, from, now_ms) {
+                    return;
+                }
+                if self.ingest.is_searching(partition)
+                    && !self.search_in_run(partition, first, &content, is_live, now_ms, deliveries)
+                {
                     return;
                 }
                 self.handle_run(partition, first, content, from, now_ms, deliveries);
@@ -499,8 +491,8 @@ impl<P: Payload> Consumer<P> {
 
     /// Returns the partition of a message that mentions the record `last`. If the partition is not open, opens it,
     /// provided that its topic is subscribed. An evicted partition continues at its position. Any other partition
-    /// begins at 0, except under [`Start::Latest`], see [`Consumer::latest_beginning`]. `claim` is where to start in a
-    /// partition that is older than the subscription; `None` if the message is not from the producer.
+    /// begins where its [`Start`] says. `claim` is where to start in a partition that is older than the subscription; `None`
+    /// if the message is not from the producer.
     fn find_or_open(
         &mut self,
         position: &Position,
@@ -513,19 +505,24 @@ impl<P: Payload> Consumer<P> {
             return Some(partition);
         }
         let is_possible = last <= MAX_OFFSET;
-        if !is_possible || position.address.is_empty() || !self.topics.is_subscribed(position.subject) {
+        if !is_possible || position.address.is_empty() {
             return None;
         }
-        let recalled = self.ingest.recall(position.partition());
-        if recalled.is_some_and(|next| last < next) {
+        let rule = self.topics.rule(position.subject)?;
+        let recalled = self.ingest.recall(position.partition()).filter(|recalled| rule.keeps(recalled));
+        if recalled.is_some_and(|recalled| last < recalled.next) {
             // The partition's records up to `last` were delivered before. There is no need to open the partition, and
             // opening it could evict another one.
             return None;
         }
-        let beginning = match (recalled, self.start) {
-            (Some(next), _) => Beginning::At(next),
+        let beginning = match (recalled, rule.start) {
+            (Some(Evicted { next, is_searched: true, .. }), Start::Time(since_ms)) => {
+                Beginning::Searched(next, since_ms)
+            }
+            (Some(recalled), _) => Beginning::At(recalled.next),
             (None, Start::Earliest) => Beginning::At(0),
-            (None, Start::Latest) => self.latest_beginning(position.partition(), claim)?,
+            (None, Start::Latest) => self.latest_beginning(position.partition(), claim, &rule)?,
+            (None, Start::Time(since_ms)) => Beginning::Searched(0, since_ms),
         };
         let next = beginning.offset();
         let Self { ingest, unacknowledged, .. } = self;
@@ -546,6 +543,7 @@ impl<P: Payload> Consumer<P> {
                 self.ingest.doubt(index, now_ms);
                 claim.into_iter().for_each(|claim| self.ingest.claim(index, claim, now_ms));
             }
+            Beginning::Searched(_, since_ms) => self.ingest.begin_search(index, since_ms),
         }
         Some(index)
     }

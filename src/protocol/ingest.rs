@@ -6,7 +6,8 @@
 //!
 //! `table` holds the open partitions and selects the one to evict. `reorder_quota` limits the early records of all
 //! partitions. `fetch_scheduler` sends FETCHes when they are due, and `fetch_quota` limits the bytes that they
-//! request. `beginning` corrects a wrong start offset of a partition.
+//! request. `beginning` corrects a wrong start offset of a partition. `search` handles partitions in which the start
+//! offset is searched.
 
 use super::notice::Notice;
 use super::partition::sequencer::{MAX_OFFSET, Offer, Sequencer};
@@ -15,7 +16,7 @@ use crate::partition_name::PartitionName;
 use crate::wire::Position;
 use beginning::Beginning;
 use doubt::Claims;
-use evicted_positions::EvictedPositions;
+use evicted_positions::{Evicted, EvictedPositions};
 use fetch_scheduler::FetchScheduler;
 use reorder_quota::ReorderQuota;
 use std::collections::HashSet;
@@ -33,6 +34,7 @@ mod fetch_scheduler;
 mod index;
 mod limits;
 mod reorder_quota;
+mod search;
 mod statistics;
 mod store_names;
 mod table;
@@ -194,8 +196,17 @@ impl<P: Payload> Ingest<P> {
     }
 
     /// Returns the position of an evicted partition, if it is stored.
-    pub fn recall(&self, name: PartitionName) -> Option<u64> {
+    pub fn recall(&self, name: PartitionName) -> Option<Evicted> {
         self.evicted_positions.get(name)
+    }
+
+    /// Returns a number that distinguishes what was stored about evicted partitions so far from what will be stored, see
+    /// [`Evicted::serial`].
+    pub fn mark_evicted(&mut self) -> u64 {
+        let serial = self.evicted_positions.serial().max(self.evicted_claims.serial());
+        self.evicted_positions.continue_at(serial);
+        self.evicted_claims.continue_at(serial);
+        serial
     }
 
     /// Closes all partitions of the given topics, and drops their early records.
@@ -221,12 +232,13 @@ impl<P: Payload> Ingest<P> {
         if let Some(doubt) = &partition.doubt {
             self.claims.remove(index, doubt);
             if let (Some(claimed), Some(_)) = (doubt.claimed(), resume_at) {
-                self.evicted_claims.put(partition.name(), claimed);
+                self.evicted_claims.put(partition.name(), claimed, false);
             }
         }
         // While record 0 is the next record, there is no position to store, unless the application has chosen it.
         if let Some(position) = resume_at.filter(|_| partition.sequencer.next() > 0 || partition.is_proven) {
-            self.evicted_positions.put(partition.name(), position);
+            let is_searched = partition.sequencer.search().is_some();
+            self.evicted_positions.put(partition.name(), position, is_searched);
         }
     }
 
@@ -237,18 +249,26 @@ impl<P: Payload> Ingest<P> {
         let partition = &mut table[index];
         reorder.release(index, partition);
         fetches.release(index, partition);
+        let search = partition.sequencer.take_search();
         partition.sequencer = Sequencer::new(next, turn);
         partition.sequencer.set_probing(partition.doubt.is_some());
+        partition.sequencer.set_search(search);
     }
 
     /// Makes a partition continue at the record `next`, because the application has chosen this record.
     pub fn seek(&mut self, index: Index, next: u64) {
-        self.rewind(index, next);
-        // The application has chosen the position. So no message of a peer corrects it, and it does not matter when the
-        // partition began.
-        self.end_doubt(index);
+        self.move_to(index, next);
+        // No message of a peer corrects the position.
         self.table[index].beginning = Beginning::default();
         self.prove(index);
+    }
+
+    /// Makes a partition continue at the record `next`. It does not matter any more when the partition began, and which
+    /// record was searched.
+    fn move_to(&mut self, index: Index, next: u64) {
+        self.end_doubt(index);
+        self.table[index].sequencer.set_search(None);
+        self.rewind(index, next);
     }
 
     /// A peer has mentioned a record of a partition whose topic is paused. The record is not requested.
@@ -283,7 +303,7 @@ impl<P: Payload> Ingest<P> {
     /// Stores the position of a partition that is not open. It is forgotten only when very many other positions are
     /// stored after it.
     pub fn remember(&mut self, name: PartitionName, next: u64) {
-        self.evicted_positions.put(name, next);
+        self.evicted_positions.put(name, next, false);
         self.evicted_claims.forget(name);
     }
 
@@ -386,13 +406,15 @@ impl<P: Payload> Ingest<P> {
     /// The producer of a partition publishes the records from `first` to `last`, which the caller passes to
     /// [`Ingest::handle_run`] next. A producer publishes in order. So if the partition's next record is among these
     /// records, the producer's next messages mention the records after `last`, if there are any. Claims that records
-    /// after `last` exist are dropped, because they may be false.
+    /// after `last` exist are dropped, because they may be false. In a search, they are also dropped after other records:
+    /// the search might request many records that do not exist.
     pub fn handle_published(&mut self, index: Index, first: u64, last: u64, now_ms: u64) {
         let partition = &mut self.table[index];
         partition.stays_ms = now_ms + STAY_MS;
         let before = partition.sequencer.in_flight_len_bytes();
-        let has_next = (first..=last).contains(&partition.sequencer.next()) && last <= MAX_OFFSET;
-        if partition.sequencer.has_gap() && has_next {
+        let is_last =
+            (first..=last).contains(&partition.sequencer.next()) || partition.sequencer.search().is_some();
+        if partition.sequencer.has_gap() && is_last && last <= MAX_OFFSET {
             partition.sequencer.end_at(last + 1);
             self.fetches.recount(index, partition, before, now_ms);
         }

@@ -90,8 +90,9 @@
 //! | `producer::renewals` | when a producer with a twin may take a new address |
 //! | `producer::ack_stall` | detects that no store acknowledges records |
 //! | `consumer` | puts partitions in order and delivers their records |
-//! | `consumer::topics` | the subscribed topics, and since when |
+//! | `consumer::topics` | the subscribed topics, and where to start in their partitions |
 //! | `consumer::latest` | where to start under `latest` |
+//! | `consumer::seek` | continues at other records |
 //! | `consumer::unacknowledged` | holds records back until a store has them |
 //! | `store::replica` | orders the records that a store receives, acknowledges the records on disk |
 //! | `store::reader` | answers requests from the log |
@@ -101,6 +102,7 @@
 //! | `ingest::table` | the open partitions, and which one to evict |
 //! | `ingest::eviction` | the order in which partitions are evicted, and the peer that each is charged to |
 //! | `ingest::doubt` | a partition that may be older than the subscription |
+//! | `ingest::search` | partitions in which a record is searched |
 //! | `ingest::wait_clock` | measures how long messages have been awaited |
 //! | `ingest::evicted_positions` | the positions of evicted partitions |
 //! | `ingest::reorder_quota` | limits the early records of all partitions |
@@ -108,6 +110,7 @@
 //! | `ingest::fetch_quota` | limits the bytes that FETCHes in flight request |
 //! | `partition::sequencer` | one partition: order and gaps |
 //! | `partition::reorder_buffer` | early records of one partition |
+//! | `partition::search` | finds the first record that was published at a given time or later |
 //! | `partition::fetch` | FETCHes of one partition: windows, timeouts |
 //! | `partition::sources` | selects the store for each FETCH |
 //! | `partition::backoff` | delays FETCHes whose responses may end connections |
@@ -228,9 +231,10 @@ pub trait Payload: Sized {
         1
     }
 
-    /// When the first record was published, by the clock of its producer, in milliseconds since the Unix epoch. `None`
-    /// if that is not known.
-    fn timestamp_ms(&self) -> Option<i64> {
+    /// When a record was published, by the clock of its producer, in milliseconds since the Unix epoch. `None` if that
+    /// is not known. `number` counts from 0, and is less than the number of records.
+    fn timestamp_ms(&self, number: u64) -> Option<i64> {
+        let _ = number;
         None
     }
 

@@ -124,8 +124,8 @@ impl Payload for Run {
         self.range.len() as u64
     }
 
-    fn timestamp_ms(&self) -> Option<i64> {
-        self.records().first()?.timestamp_ms
+    fn timestamp_ms(&self, number: u64) -> Option<i64> {
+        self.records().get(number as usize)?.timestamp_ms
     }
 
     /// A single record is sent without a batch.

@@ -17,5 +17,6 @@ mod roles;
 #[path = "../common/run.rs"]
 mod run;
 mod runs;
+mod seek;
 mod stalls;
 mod twins;

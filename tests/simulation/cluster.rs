@@ -309,7 +309,7 @@ impl World {
                 | Message::Records(position)
                 | Message::DirectRecords(position),
             ) if position.sequence == 0
-                && content.as_ref().is_some_and(|run| !has_attributes || run.timestamp_ms().is_none()) =>
+                && content.as_ref().is_some_and(|run| !has_attributes || run.timestamp_ms(0).is_none()) =>
             {
                 let name = (position.subject.to_vec(), position.address.to_vec());
                 self.model.partitions.entry(name).and_modify(|partition| partition.is_stamped = false);

@@ -94,13 +94,13 @@ impl RecordReader {
         Ok(self.has_switched)
     }
 
-    /// Drops those records of a partition that were taken from the queue. To be called in queue mode, after the actor
-    /// has dropped its own records of the partition.
+    /// Of the records that were taken from the queue, keeps only those of the partitions for which `keeps` returns true.
+    /// To be called in queue mode, after the actor has done the same with its own records.
     ///
     /// # Errors
     /// Errors of libzmq.
-    pub fn drop_partition(&mut self, source: &Socket, name: PartitionName) -> Result {
-        self.taken.retain(|of| of != name);
+    pub fn retain(&mut self, source: &Socket, keeps: impl Fn(PartitionName) -> bool) -> Result {
+        self.taken.retain(keeps);
         let mut state = self.queue.lock();
         if self.taken.is_empty() && state.records.is_empty() {
             state.remove_token(source)?;

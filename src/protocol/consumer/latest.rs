@@ -18,6 +18,7 @@
 //! A doubtful partition may be evicted. When it is opened again, it is doubtful again, but the earlier messages of its
 //! producer still determine where to start if it is old.
 
+use super::topics::Rule;
 use super::{Consumer, Delivery, delivering};
 use crate::partition_name::PartitionName;
 use crate::protocol::Payload;
@@ -33,13 +34,15 @@ pub(super) enum Beginning {
     /// At its first record, or later if it turns out to be old. The offset is where an earlier message of the producer
     /// has claimed that it starts then.
     Doubtful(Option<u64>),
+    /// From this offset on, at the first record that was published at this time or later.
+    Searched(u64, i64),
 }
 
 impl Beginning {
     /// The offset at which the partition is opened.
     pub(super) fn offset(self) -> u64 {
         match self {
-            Beginning::At(offset) | Beginning::Claimed(offset) => offset,
+            Beginning::At(offset) | Beginning::Claimed(offset) | Beginning::Searched(offset, _) => offset,
             Beginning::Doubtful(_) => 0,
         }
     }
@@ -48,11 +51,17 @@ impl Beginning {
 impl<P: Payload> Consumer<P> {
     /// Where to start in a partition without a position. `claim` is where to start if the partition is old, `None` if
     /// the message about it is not from its producer. Returns `None` if that message opens no partition.
-    pub(super) fn latest_beginning(&mut self, name: PartitionName, claim: Option<u64>) -> Option<Beginning> {
+    pub(super) fn latest_beginning(
+        &mut self,
+        name: PartitionName,
+        claim: Option<u64>,
+        rule: &Rule,
+    ) -> Option<Beginning> {
         if claim == Some(0) {
             return Some(Beginning::At(0));
         }
-        let evicted = self.ingest.evicted_claim(name);
+        let evicted =
+            self.ingest.evicted_claim(name).filter(|evicted| rule.keeps(evicted)).map(|evicted| evicted.next);
         match claim.into_iter().chain(evicted).min() {
             Some(claim) if self.ingest.is_old(name) => Some(Beginning::Claimed(claim)),
             // A store may have records that have not arrived from the producer yet. After a DIRECT-HEAD, the consumer
@@ -81,7 +90,7 @@ impl<P: Payload> Consumer<P> {
             }
             return true;
         }
-        if is_live || run.timestamp_ms().is_some_and(|timestamp_ms| self.is_new(partition, timestamp_ms)) {
+        if is_live || run.timestamp_ms(0).is_some_and(|timestamp_ms| self.is_new(partition, timestamp_ms)) {
             self.ingest.end_doubt(partition);
             return true;
         }
@@ -121,10 +130,9 @@ impl<P: Payload> Consumer<P> {
 
     /// Whether a doubtful partition whose first record has this timestamp began after the subscription.
     fn is_new(&self, partition: Index, timestamp_ms: i64) -> bool {
-        let subscribed = self.topics.subscribed(self.partition(partition).topic);
-        subscribed.zip(self.ingest.heard_ms(partition)).is_some_and(|(subscribed, heard_ms)| {
-            subscribed.counts_as_new(timestamp_ms, heard_ms, self.uptime_ms)
-        })
+        let rule = self.topics.rule(self.partition(partition).topic);
+        rule.zip(self.ingest.heard_ms(partition))
+            .is_some_and(|(rule, heard_ms)| rule.since.counts_as_new(timestamp_ms, heard_ms, self.uptime_ms))
     }
 
     /// Starts at `next` in a partition that was doubtful, and delivers the records that have arrived.

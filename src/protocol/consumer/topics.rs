@@ -1,8 +1,10 @@
-//! The topics that a consumer subscribes to, and since when.
+//! The topics that a consumer subscribes to, and where it starts in their partitions.
 
+use super::Start;
+use crate::protocol::ingest::evicted_positions::Evicted;
 use std::collections::BTreeMap;
 
-/// When a topic was subscribed.
+/// When a topic was subscribed, or when a seek has changed where to start in its partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscribed {
     /// The time in milliseconds since the Unix epoch.
@@ -36,31 +38,64 @@ impl Subscribed {
     }
 }
 
+/// Where a consumer starts in the partitions of some topics.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    pub(super) start: Start,
+    /// When the rule was set: at the subscription, or at a seek.
+    pub(super) since: Subscribed,
+    /// What was stored about evicted partitions up to this serial number does not apply.
+    void_serial: u64,
+    /// A rule with a higher number was set later.
+    number: u64,
+}
+
+impl Rule {
+    /// Whether what was stored about an evicted partition applies.
+    pub(super) fn keeps(&self, evicted: &Evicted) -> bool {
+        evicted.serial > self.void_serial
+    }
+}
+
 /// The subscribed topics.
 #[derive(Debug, Default)]
 pub(super) struct Topics {
-    since: BTreeMap<Box<[u8]>, Subscribed>,
+    subscriptions: BTreeMap<Box<[u8]>, Rule>,
+    /// The rules of seeks. A key selects topics as a subscription does; the empty one selects all topics.
+    seeks: BTreeMap<Box<[u8]>, Rule>,
     /// Whether each subscribed topic also matches all topics that begin with it.
     pub(super) is_prefix: bool,
+    /// The number of the rule that was set last.
+    number: u64,
 }
 
 impl Topics {
     /// Adds a topic. Returns false when it was subscribed already.
-    pub(super) fn insert(&mut self, topic: &[u8], subscribed: Subscribed) -> bool {
-        if self.since.contains_key(topic) {
+    pub(super) fn insert(&mut self, topic: &[u8], start: Start, since: Subscribed) -> bool {
+        if self.subscriptions.contains_key(topic) {
             return false;
         }
-        self.since.insert(topic.into(), subscribed);
+        let rule = self.new_rule(start, since, 0);
+        self.subscriptions.insert(topic.into(), rule);
         true
+    }
+
+    fn new_rule(&mut self, start: Start, since: Subscribed, void_serial: u64) -> Rule {
+        self.number += 1;
+        Rule { start, since, void_serial, number: self.number }
     }
 
     /// Removes a topic. Returns false when it was not subscribed.
     pub(super) fn remove(&mut self, topic: &[u8]) -> bool {
-        self.since.remove(topic).is_some()
+        let is_removed = self.subscriptions.remove(topic).is_some();
+        let mut seeks = std::mem::take(&mut self.seeks);
+        seeks.retain(|selector, _| self.is_selector(selector));
+        self.seeks = seeks;
+        is_removed
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        self.since.keys().map(|topic| topic.as_ref())
+        self.subscriptions.keys().map(|topic| topic.as_ref())
     }
 
     /// True for a topic that matches all topics that begin with it.
@@ -68,34 +103,74 @@ impl Topics {
         self.is_prefix || topic.is_empty()
     }
 
-    /// The subscriptions that match `subject`, the topic of a record.
-    fn matching(&self, subject: &[u8]) -> impl Iterator<Item = Subscribed> {
+    /// Whether `topic`, as a subscription, matches `subject`, the topic of a record.
+    pub(super) fn selects(&self, topic: &[u8], subject: &[u8]) -> bool {
+        *topic == *subject || self.is_beginning(topic) && subject.starts_with(topic)
+    }
+
+    /// The rules whose topic matches `subject`, the topic of a record.
+    fn matching(&self, rules: &BTreeMap<Box<[u8]>, Rule>, subject: &[u8]) -> impl Iterator<Item = Rule> {
         let prefixes = if self.is_prefix { 1..subject.len() } else { 0..0 };
         let prefixes = prefixes.map(|len| &subject[..len]);
         let all = Some(&b""[..]).filter(|all| *all != subject);
-        std::iter::once(subject).chain(all).chain(prefixes).filter_map(|topic| self.since.get(topic).copied())
+        std::iter::once(subject).chain(all).chain(prefixes).filter_map(|topic| rules.get(topic).copied())
     }
 
     /// Whether any subscribed topic matches the topic of a record.
     pub(super) fn is_subscribed(&self, subject: &[u8]) -> bool {
-        self.matching(subject).next().is_some()
+        self.matching(&self.subscriptions, subject).next().is_some()
     }
 
-    /// The first of the subscriptions that match the topic of a record.
-    pub(super) fn subscribed(&self, subject: &[u8]) -> Option<Subscribed> {
-        self.matching(subject).min_by_key(|subscribed| subscribed.now_ms)
+    /// The rule for the partitions of a topic: that of the first of the subscriptions that match it or, if there was a
+    /// seek since then, that of the last seek. `None` if no subscription matches.
+    pub(super) fn rule(&self, subject: &[u8]) -> Option<Rule> {
+        let first = self.matching(&self.subscriptions, subject).min_by_key(|rule| rule.number)?;
+        if self.seeks.is_empty() {
+            return Some(first);
+        }
+        let last = self.matching(&self.seeks, subject).max_by_key(|rule| rule.number);
+        Some(last.filter(|seek| seek.number > first.number).unwrap_or(first))
+    }
+
+    /// Whether a topic can select partitions for a seek. The empty topic selects all partitions. Any other topic must be
+    /// subscribed, or match a subscription.
+    fn is_selector(&self, topic: &[u8]) -> bool {
+        match topic {
+            b"" => !self.subscriptions.is_empty(),
+            _ => self.is_subscribed(topic),
+        }
+    }
+
+    /// Sets the rule of all topics that `selector` selects. What was stored about evicted partitions up to `void_serial`
+    /// does not apply any more. Returns false when the selector is neither empty nor subscribed.
+    pub(super) fn seek(
+        &mut self,
+        selector: &[u8],
+        start: Start,
+        since: Subscribed,
+        void_serial: u64,
+    ) -> bool {
+        if !self.is_selector(selector) {
+            return false;
+        }
+        let rule = self.new_rule(start, since, void_serial);
+        let mut seeks = std::mem::take(&mut self.seeks);
+        seeks.retain(|earlier, _| !self.selects(selector, earlier));
+        seeks.insert(selector.into(), rule);
+        self.seeks = seeks;
+        true
     }
 
     /// Whether a subscribed topic other than `topic` matches `subject`, the topic of a record.
     pub(super) fn remains(&self, topic: &[u8], subject: &[u8]) -> bool {
-        let is_of = |of: &[u8]| *of == *subject || self.is_beginning(of) && subject.starts_with(of);
-        self.iter().any(|other| *other != *topic && is_of(other))
+        self.iter().any(|other| *other != *topic && self.selects(other, subject))
     }
 
     /// The topics of the GET-HEADS to send. A GET-HEADS requests the heads of one topic or, if its topic is empty, of
     /// all topics. It cannot request the heads of all topics with a prefix.
     pub(super) fn asked(&self) -> Vec<&[u8]> {
-        let is_all = self.is_prefix && !self.since.is_empty() || self.since.contains_key(&b""[..]);
+        let is_all =
+            self.is_prefix && !self.subscriptions.is_empty() || self.subscriptions.contains_key(&b""[..]);
         if is_all { vec![b""] } else { self.iter().collect() }
     }
 }

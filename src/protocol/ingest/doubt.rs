@@ -6,6 +6,7 @@
 //! partition wait in the reorder buffer.
 
 use super::beginning::Beginning;
+use super::evicted_positions::Evicted;
 use super::wait_clock::WaitClock;
 use super::{Index, Ingest};
 use crate::partition_name::{PartitionName, PartitionNameBuf};
@@ -218,7 +219,7 @@ impl<P: Payload> Ingest<P> {
     /// A doubtful partition is older than the subscription, and its producer has sent no message. Closes the partition,
     /// and remembers that it is old.
     pub fn close_old(&mut self, index: Index) {
-        self.old.put(self.table[index].name(), 0);
+        self.old.put(self.table[index].name(), 0, false);
         self.close(index, None);
     }
 
@@ -238,7 +239,7 @@ impl<P: Payload> Ingest<P> {
 
     /// Where to start in an evicted doubtful partition if it is older than the subscription; `None` if its producer has
     /// sent no message.
-    pub fn evicted_claim(&self, name: PartitionName) -> Option<u64> {
+    pub fn evicted_claim(&self, name: PartitionName) -> Option<Evicted> {
         self.evicted_claims.get(name)
     }
 }

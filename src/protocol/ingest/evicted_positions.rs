@@ -13,22 +13,28 @@ pub struct EvictedPositions {
     limit: usize,
     /// Two keyed hashes of 64 bits, so that an attacker cannot find a name that collides with another one.
     hashers: [RandomState; 2],
-    positions: HashMap<[u64; 2], Position>,
+    positions: HashMap<[u64; 2], Evicted>,
     /// The keys in `positions` and their serial numbers, oldest first. Entries stay here after their position was
     /// removed or replaced.
     order: VecDeque<([u64; 2], u64)>,
-    count: u64,
+    /// The serial number of the last position.
+    serial: u64,
     /// Whether an entry was dropped because the table was full.
     has_dropped: bool,
 }
 
-#[derive(Debug)]
-struct Position {
-    next: u64,
+/// The position of one partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Evicted {
+    /// The next record.
+    pub next: u64,
+    /// Whether the partition was evicted during a search. The records before `next` are too early then, and it is not
+    /// known yet whether `next` is the searched record.
+    pub is_searched: bool,
+    /// A number above that of all earlier positions. Identifies the position's entry in `order`.
+    pub serial: u64,
     /// The hash of the partition's topic.
     topic: u64,
-    /// Identifies this position's entry in `order`.
-    serial: u64,
 }
 
 impl EvictedPositions {
@@ -39,17 +45,17 @@ impl EvictedPositions {
             hashers: [RandomState::new(), RandomState::new()],
             positions: HashMap::new(),
             order: VecDeque::new(),
-            count: 0,
+            serial: 0,
             has_dropped: false,
         }
     }
 
     /// Stores the next record of an evicted partition. Drops the oldest entry when the table is full.
-    pub fn put(&mut self, name: PartitionName, next: u64) {
+    pub fn put(&mut self, name: PartitionName, next: u64, is_searched: bool) {
         let (hash, topic) = (self.hash(name), self.hashers[0].hash_one(name.topic));
-        self.count += 1;
-        self.positions.insert(hash, Position { next, topic, serial: self.count });
-        self.order.push_back((hash, self.count));
+        self.serial += 1;
+        self.positions.insert(hash, Evicted { next, is_searched, serial: self.serial, topic });
+        self.order.push_back((hash, self.serial));
         while self.positions.len() > self.limit {
             let Some((hash, serial)) = self.order.pop_front() else { break };
             if self.positions.get(&hash).is_some_and(|position| position.serial == serial) {
@@ -76,11 +82,21 @@ impl EvictedPositions {
     }
 
     /// The position of an evicted partition, if it is known.
-    pub fn get(&self, name: PartitionName) -> Option<u64> {
+    pub fn get(&self, name: PartitionName) -> Option<Evicted> {
         if self.positions.is_empty() {
             return None;
         }
-        self.positions.get(&self.hash(name)).map(|position| position.next)
+        self.positions.get(&self.hash(name)).copied()
+    }
+
+    /// The serial number of the last position.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// The serial numbers of further positions are above `serial`, which is not below the last one.
+    pub fn continue_at(&mut self, serial: u64) {
+        self.serial = serial;
     }
 
     /// Drops the entry of a partition that is open again.
@@ -105,6 +121,10 @@ impl EvictedPositions {
 mod tests {
     use super::*;
 
+    fn next_of(positions: &EvictedPositions, name: PartitionName) -> Option<u64> {
+        positions.get(name).map(|position| position.next)
+    }
+
     fn name(producer: &[u8]) -> PartitionName<'_> {
         PartitionName { topic: b"topic", producer }
     }
@@ -113,24 +133,30 @@ mod tests {
     fn the_latest_positions_are_kept() {
         let mut positions = EvictedPositions::new(3);
         for i in 0..5_u8 {
-            positions.put(name(&[i]), u64::from(i) + 100);
+            positions.put(name(&[i]), u64::from(i) + 100, false);
         }
-        assert_eq!([0, 1, 2].map(|i| positions.get(name(&[i]))), [None, None, Some(102)]);
+        assert_eq!([0, 1, 2].map(|i| next_of(&positions, name(&[i]))), [None, None, Some(102)]);
         positions.forget(name(&[2]));
-        assert_eq!(positions.get(name(&[2])), None);
+        assert_eq!(next_of(&positions, name(&[2])), None);
         // The same partition is evicted again. Its old entry in the order does not remove the new position.
-        positions.put(name(&[2]), 7);
-        positions.put(name(&[9]), 9);
-        assert_eq!([2, 3, 4, 9].map(|i| positions.get(name(&[i]))), [Some(7), None, Some(104), Some(9)]);
+        positions.put(name(&[2]), 7, false);
+        positions.put(name(&[9]), 9, false);
+        assert_eq!(
+            [2, 3, 4, 9].map(|i| next_of(&positions, name(&[i]))),
+            [Some(7), None, Some(104), Some(9)]
+        );
     }
 
     #[test]
     fn a_partition_that_is_often_evicted_removes_no_other_position() {
         let mut positions = EvictedPositions::new(3);
-        positions.put(name(b"stays"), 1);
+        positions.put(name(b"stays"), 1, false);
         for next in 2..100 {
-            positions.put(name(b"moves"), next);
-            assert_eq!((positions.get(name(b"stays")), positions.get(name(b"moves"))), (Some(1), Some(next)));
+            positions.put(name(b"moves"), next, false);
+            assert_eq!(
+                (next_of(&positions, name(b"stays")), next_of(&positions, name(b"moves"))),
+                (Some(1), Some(next))
+            );
             positions.forget(name(b"moves"));
             assert!(positions.order.len() <= 6, "{}", positions.order.len());
         }
@@ -143,9 +169,9 @@ mod tests {
             PartitionName { topic: b"one", producer: b"a" },
             PartitionName { topic: b"two", producer: b"b" },
         );
-        positions.put(first, 1);
-        positions.put(second, 2);
+        positions.put(first, 1, false);
+        positions.put(second, 2, false);
         positions.retain_topics([&b"two"[..]].into_iter());
-        assert_eq!((positions.get(first), positions.get(second)), (None, Some(2)));
+        assert_eq!((next_of(&positions, first), next_of(&positions, second)), (None, Some(2)));
     }
 }

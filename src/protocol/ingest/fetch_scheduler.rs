@@ -145,8 +145,8 @@ impl FetchScheduler {
         }
         let partition = &mut table[index];
         if let Some(Request { first, count, store }) = partition.sequencer.request(now_ms) {
-            // Of a doubtful partition, only the first record is needed. In a batch, its response would be longer.
-            let takes_batches = partition.doubt.is_none();
+            // If only the timestamp of a record is needed, its response would be longer in a batch.
+            let takes_batches = !partition.sequencer.requests_single_records();
             self.sent_count += 1;
             if partition.sequencer.fetches().is_stalled() {
                 self.stalled.push((index, first));

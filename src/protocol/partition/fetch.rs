@@ -94,6 +94,8 @@ enum Quota {
 /// The FETCH in flight.
 #[derive(Debug)]
 struct Fetch {
+    /// The first requested record.
+    first: u64,
     /// One after the last requested record.
     end: u64,
     /// The store that was asked; `None` for all peers.
@@ -274,6 +276,23 @@ impl FetchPlanner {
         self.fetch = None;
     }
 
+    /// The first record that the FETCH in flight requests.
+    pub(super) fn requested(&self) -> Option<u64> {
+        self.fetch.as_ref().map(|fetch| fetch.first)
+    }
+
+    /// The deadline of the FETCH in flight has passed. If it was sent to all peers, and repeats `repeat_count` FETCHes at
+    /// least, drops it, and returns the first record that it requests. Does so also if a connection was given up
+    /// meanwhile, because the response to another FETCH would end the connection again.
+    pub(super) fn give_up(&mut self, repeat_count: u32, now_ms: u64) -> Option<u64> {
+        let has_failed = |fetch: &mut Fetch| {
+            fetch.answer.is_cut() || fetch.store.is_none() && fetch.equal_count >= repeat_count
+        };
+        let fetch = self.fetch.take_if(has_failed)?;
+        self.sources.incomplete(fetch.store.as_ref(), now_ms);
+        Some(fetch.first)
+    }
+
     /// No record from `end` on is known to exist.
     pub(super) fn end_at(&mut self, end: u64) {
         if let Some(fetch) = &mut self.fetch {
@@ -319,7 +338,8 @@ impl FetchPlanner {
     pub(super) fn in_flight_len_bytes(&self, next: u64) -> u64 {
         match &self.fetch {
             Some(fetch) if fetch.quota == Quota::Counted && next < fetch.end => {
-                let len_bytes = (fetch.end - next).saturating_mul(self.mean_len_bytes.max(64));
+                let len_bytes =
+                    (fetch.end - next.max(fetch.first)).saturating_mul(self.mean_len_bytes.max(64));
                 len_bytes.max(fetch.least_len_bytes)
             }
             _ => 0,
@@ -387,6 +407,7 @@ impl FetchPlanner {
         let count = self.window_count(next, end, early, &choice);
         let not_before_ms = now_ms + self.backoff.wait_ms();
         self.fetch = Some(Fetch {
+            first: next,
             end: next + u64::from(count),
             store: choice.store.clone(),
             sent_ms: now_ms,

@@ -5,6 +5,7 @@
 
 use super::fetch::{FetchPlanner, Request};
 use super::reorder_buffer::ReorderBuffer;
+use super::search::Search;
 use crate::protocol::Payload;
 
 /// The largest offset that a record can have, so that the offset after it is also a `u64`.
@@ -42,6 +43,9 @@ pub struct Sequencer<P> {
     fetches: FetchPlanner,
     /// Whether only the next record is requested.
     is_probing: bool,
+    /// While the record at which to start is searched. All records before `next` are too early then, and the records that
+    /// arrive and are late enough wait.
+    search: Option<Box<Search>>,
 }
 
 impl<P: Payload> Sequencer<P> {
@@ -49,12 +53,58 @@ impl<P: Payload> Sequencer<P> {
     /// stores.
     pub fn new(next: u64, turn: usize) -> Self {
         let (early, fetches) = (ReorderBuffer::default(), FetchPlanner::new(turn));
-        Sequencer { next, end: next, early, fetches, is_probing: false }
+        Sequencer { next, end: next, early, fetches, is_probing: false, search: None }
     }
 
     /// Sets whether only the next record is requested, also if further ones are missing.
     pub fn set_probing(&mut self, is_probing: bool) {
         self.is_probing = is_probing;
+    }
+
+    /// Sets which record is searched.
+    pub fn set_search(&mut self, search: Option<Box<Search>>) {
+        self.search = search;
+    }
+
+    /// Ends the search, and returns it.
+    pub fn take_search(&mut self) -> Option<Box<Search>> {
+        self.search.take()
+    }
+
+    /// The search, until it has found its record.
+    pub fn search(&self) -> Option<&Search> {
+        self.search.as_deref()
+    }
+
+    /// Whether single records are requested, for their timestamps.
+    pub fn requests_single_records(&self) -> bool {
+        self.is_probing || self.search.is_some()
+    }
+
+    /// A run has arrived during a search. `first` is the offset of its first record. If that ends the search,
+    /// [`Sequencer::next`] is then the searched record.
+    pub fn examine(&mut self, first: u64, run: &P, now_ms: u64) {
+        let Some(search) = &mut self.search else { return };
+        let count = run.record_count();
+        let Some(end) = first.checked_add(count) else { return };
+        self.next = search.narrow(self.next, first, run);
+        self.end = self.end.max(self.next);
+        if search.is_found(self.next) {
+            self.search = None;
+        }
+        if let Some(requested) = self.fetches.requested() {
+            if (first..end).contains(&requested) {
+                self.fetches.handle_in_order(end, count, run.len_bytes(), now_ms);
+            }
+            if self.search.is_none() || !self.is_wanted(requested) {
+                self.fetches.cancel();
+            }
+        }
+    }
+
+    /// Whether the search still needs a record.
+    fn is_wanted(&self, offset: u64) -> bool {
+        self.search.as_ref().is_some_and(|search| search.needs(offset, self.next, self.end))
     }
 
     /// The offset of the next record.
@@ -142,12 +192,20 @@ impl<P: Payload> Sequencer<P> {
     /// the records of this run, and the early records, are certain to exist.
     pub fn end_at(&mut self, end: u64) {
         let known = self.early.end().map_or(end, |early_end| early_end.max(end));
-        self.end = known.min(self.end);
-        // The run fills the gap, so the FETCH in flight is not needed any more.
-        if self.end <= end {
-            self.fetches.cancel();
+        self.end = known.min(self.end).max(self.next);
+        match &self.search {
+            None => {
+                // The run fills the gap, so the FETCH in flight is not needed any more.
+                if self.end <= end {
+                    self.fetches.cancel();
+                }
+                self.fetches.end_at(self.end);
+            }
+            Some(_) if self.fetches.requested().is_some_and(|requested| requested >= self.end) => {
+                self.fetches.cancel();
+            }
+            Some(_) => {}
         }
-        self.fetches.end_at(self.end);
     }
 
     /// The partition's FETCHes.
@@ -171,13 +229,27 @@ impl<P: Payload> Sequencer<P> {
         if !self.has_gap() {
             return None;
         }
+        let next = self.wanted(now_ms)?;
         let (end, least_len_bytes) =
-            if self.is_probing { (self.next + 1, PROBE_LEN_BYTES) } else { (self.end, 0) };
-        let request = self.fetches.request(self.next, end, least_len_bytes, &self.early, now_ms);
+            if self.requests_single_records() { (next + 1, PROBE_LEN_BYTES) } else { (self.end, 0) };
+        let request = self.fetches.request(next, end, least_len_bytes, &self.early, now_ms);
         if request.is_none() {
             self.end = self.next;
+            self.search.iter_mut().for_each(|search| search.ask_again());
         }
         request
+    }
+
+    /// The first record to request now. If no peer has sent the record that a search needed, this is another record.
+    fn wanted(&mut self, now_ms: u64) -> Option<u64> {
+        let Some(search) = &mut self.search else { return Some(self.next) };
+        let is_missing = self.fetches.requested().is_some_and(|requested| search.is_missing(requested));
+        // A single response may be lost. But when a record is missing, its neighbours probably are, too.
+        let repeat_count = if search.has_missing() { 0 } else { 1 };
+        if !is_missing && let Some(given_up) = self.fetches.give_up(repeat_count, now_ms) {
+            search.give_up(given_up, self.next);
+        }
+        search.wanted(self.next, self.end)
     }
 
     /// The bytes of content that the FETCH in flight requests, if it counts in the quota.
