@@ -206,6 +206,8 @@ s_test_consumer (zconfig_t *config)
     CHECK (dafka_consumer_subscribe (NULL, "topic") == -1);
     CHECK (dafka_consumer_subscribe (NULL, NULL) == -1);
     CHECK (dafka_consumer_seek (NULL, "topic", "partition", 0) == -1);
+    CHECK (dafka_consumer_seek_time (NULL, "topic", 0) == -1);
+    CHECK (dafka_consumer_seek_end (NULL, "topic") == -1);
     CHECK (dafka_consumer_pause (NULL, "topic") == -1);
     CHECK (dafka_consumer_resume (NULL, "topic") == -1);
     CHECK (dafka_consumer_lag (NULL, "topic") == -1);
@@ -226,6 +228,8 @@ s_test_consumer (zconfig_t *config)
     CHECK (dafka_consumer_subscribe (consumer, NULL) == -1);
     CHECK (dafka_consumer_seek (consumer, NULL, "partition", 0) == -1);
     CHECK (dafka_consumer_seek (consumer, "topic", NULL, 0) == -1);
+    CHECK (dafka_consumer_seek_time (consumer, NULL, 0) == -1);
+    CHECK (dafka_consumer_seek_end (consumer, NULL) == -1);
     CHECK (dafka_consumer_pause (consumer, NULL) == -1);
     CHECK (dafka_consumer_resume (consumer, NULL) == -1);
     CHECK (dafka_consumer_lag (consumer, NULL) == -1);

@@ -738,7 +738,8 @@ DAFKA_EXPORT void
 //  record once. It delivers records of different partitions in the order in
 //  which they arrive. `dafka_consumer_msg_recv` reads the next record. A
 //  consumer does not store its position: each new consumer begins where
-//  `consumer/offset/reset` says, or where `dafka_consumer_seek` says.
+//  `consumer/offset/reset` says, or where `dafka_consumer_seek`,
+//  `dafka_consumer_seek_time` or `dafka_consumer_seek_end` says.
 //
 //  Records wait for the application in the record pipe, which is a pair of
 //  sockets and a queue. `zsys_set_pipehwm` limits the number of these records,
@@ -903,6 +904,67 @@ DAFKA_EXPORT int
 DAFKA_EXPORT int
     dafka_consumer_seek (dafka_consumer_t *self, const char *topic, const char *partition,
                          uint64_t sequence);
+
+//  Makes the consumer continue at a time: in each partition of a topic, at the
+//  first record that was published at `msecs` or later. `msecs` is in
+//  milliseconds since the Unix epoch, as `dafka_consumer_msg_timestamp` returns
+//  it. After this call, `dafka_consumer_msg_recv` returns no record of before
+//  this time. This also applies to partitions that the consumer does not know
+//  yet. So a program can call this function right after
+//  `dafka_consumer_subscribe`.
+//
+//  `topic` selects topics as in `dafka_consumer_subscribe`: with
+//  `consumer/topic_match` = `prefix`, all topics that begin with it. It must be
+//  subscribed, or match a subscription. The empty topic means all topics.
+//
+//  The consumer searches the record in each partition: it requests single
+//  records from the producer and the stores, until it knows where the time is.
+//  While it searches, the records of the partition that arrive wait. If the
+//  needed records are in a store that is down, the search goes on when the
+//  store returns, and other partitions do not wait. If all records of a
+//  partition are of before `msecs`, for example because `msecs` is in the
+//  future, the consumer goes on with the records that arrive, and delivers the
+//  first one that is late enough, and all after it.
+//
+//  The timestamps are those that producers set: the time of sending, or what
+//  `dafka_producer_msg_set_timestamp` has set. If the timestamps of a partition
+//  do not ascend, the consumer continues at some record that is late enough and
+//  whose predecessor is not. A record without a timestamp (from a producer or a
+//  store of libdafka 0.1.0) counts as late enough, so the consumer skips no
+//  such record.
+//
+//  Positions of before this call do not count any more. A pause remains: the
+//  search then begins at `dafka_consumer_resume`. A later `dafka_consumer_seek`
+//  determines the position in its partition. The end of the subscription also
+//  ends the search. While the consumer searches, `dafka_consumer_lag` contains
+//  all records among which the searched one may be.
+//
+//  As `dafka_consumer_seek`, this function makes the consumer pass records
+//  through a queue.
+//
+//  Returns 0, or -1 with `errno`: EINVAL when an argument is NULL, or the topic
+//  is too long or not subscribed; ENOTSUP when the application has passed a
+//  sink, or has read records from the record source itself; EPIPE when the
+//  consumer has ended. When the function returns -1, all positions are
+//  unchanged.
+DAFKA_EXPORT int
+    dafka_consumer_seek_time (dafka_consumer_t *self, const char *topic, int64_t msecs);
+
+//  Makes the consumer continue at the end of each partition of a topic: after
+//  the last record that the consumer knows. It knows a record when it has
+//  arrived, or when a producer or a store has named it, see
+//  `dafka_consumer_lag`. So it may still deliver records that were published
+//  shortly before this call.
+//
+//  Partitions that the consumer does not know yet are treated as with
+//  `consumer/offset/reset` = `latest`, as if the topic were subscribed now: a
+//  partition that begins later is read from its first record, and of an older
+//  one only new records are read.
+//
+//  For `topic`, the effects on positions and pauses, the queue, and the
+//  returned value, see `dafka_consumer_seek_time`.
+DAFKA_EXPORT int
+    dafka_consumer_seek_end (dafka_consumer_t *self, const char *topic);
 
 //  Stops reading the records of a topic, until `dafka_consumer_resume`. After
 //  this call, `dafka_consumer_msg_recv` returns no record of the topic, and the

@@ -132,6 +132,21 @@ class Consumer(Node):
             raise InvalidArgument(f"the sequence {sequence} is invalid")
         self._change("dafka_consumer_seek", c.consumer_seek, *names, sequence)
 
+    def seek_time(self, topic: str | bytes, milliseconds: int) -> None:
+        """Continues, in each partition of a topic (all topics: ""), at the first record of this time or later.
+
+        `milliseconds` is the time since the Unix epoch, as in `Record.timestamp`. Also applies to partitions that are
+        not known yet.
+        """
+        name = name_to_bytes(topic, "a topic")
+        if not -(2**63) <= milliseconds < 2**63:
+            raise InvalidArgument(f"the time {milliseconds} is invalid")
+        self._change("dafka_consumer_seek_time", c.consumer_seek_time, name, milliseconds)
+
+    def seek_end(self, topic: str | bytes) -> None:
+        """Continues at the end of each partition of a topic (all topics: "")."""
+        self._change("dafka_consumer_seek_end", c.consumer_seek_end, name_to_bytes(topic, "a topic"))
+
     def pause(self, topic: str | bytes) -> None:
         """Receives no records of a topic until `resume`. None is lost."""
         self._change("dafka_consumer_pause", c.consumer_pause, name_to_bytes(topic, "a topic"))

@@ -66,6 +66,10 @@ class Streams(NetworkTest):
         first = self.take(consumer, 3)[0]
         consumer.seek("one", first.partition, 1)
         self.assertEqual([record.content for record in self.take(consumer, 2)], [b"1", b"2"])
+        consumer.seek_time("one", 0)
+        self.assertEqual([record.content for record in self.take(consumer, 3)], [b"0", b"1", b"2"])
+        consumer.seek_time("one", first.timestamp + 3_600_000)
+        consumer.seek_end("one")
         consumer.pause("one")
         one.send(b"3")
         two.send(b"x")
@@ -73,7 +77,13 @@ class Streams(NetworkTest):
         consumer.resume("one")
         self.assertEqual([record.content for record in self.take(consumer, 1)], [b"3"])
         self.assertEqual(consumer.lag(), 0)
-        for call in (lambda: consumer.pause("three"), lambda: consumer.seek("one", first.partition, -1)):
+        for call in (
+            lambda: consumer.pause("three"),
+            lambda: consumer.seek("one", first.partition, -1),
+            lambda: consumer.seek_time("three", 0),
+            lambda: consumer.seek_time("one", 2**63),
+            lambda: consumer.seek_end("three"),
+        ):
             self.assertRaises(dafka.InvalidArgument, call)
 
     def test_poll_returns_none_after_its_timeout(self):

@@ -155,6 +155,9 @@ pub(in crate::capi) fn consumer(verbose: bool) {
         let partition = c_string(&address);
         check!(dafka_consumer_seek(consumer.0, TOPIC.as_ptr(), partition.as_ptr(), 1) == 0);
         consumer.check_records(&address, &["two"]);
+        check!(dafka_consumer_seek_time(consumer.0, TOPIC.as_ptr(), 0) == 0);
+        consumer.check_records(&address, &["one", "two"]);
+        check!(dafka_consumer_seek_end(consumer.0, TOPIC.as_ptr()) == 0);
         check!(dafka_consumer_pause(consumer.0, TOPIC.as_ptr()) == 0);
         check!(dafka_consumer_resume(consumer.0, TOPIC.as_ptr()) == 0);
         check!(dafka_consumer_lag(consumer.0, TOPIC.as_ptr()) == 0);
