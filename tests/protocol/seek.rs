@@ -307,11 +307,14 @@ fn a_forged_head_does_not_end_a_search() {
     }
 }
 
+/// Whether topics are prefixes, the subscriptions, the topic of a call, and the topics that it affects; `None` if it is
+/// refused.
+type Selection = (bool, &'static [&'static [u8]], &'static [u8], Option<&'static [&'static [u8]]>);
+
 #[test]
 fn the_partitions_of_a_selected_topic_are_affected() {
     let topics: [&[u8]; 4] = [b"a", b"ab", b"abc", b"b"];
-    // Whether topics are prefixes, the subscriptions, the topic of the call, and the affected topics.
-    let cases: [(bool, &[&[u8]], &[u8], Option<&[&[u8]]>); 9] = [
+    let cases: [Selection; 9] = [
         (false, &[b"a", b"ab"], b"a", Some(&[b"a"])),
         (false, &[b"a", b"ab"], b"", Some(&[b"a", b"ab"])),
         (false, &[b"a", b"ab"], b"b", None),

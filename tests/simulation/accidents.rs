@@ -74,6 +74,15 @@ impl Plan {
                 self.at(random, Action::Pause { consumer, topic, lasts });
             }
         }
+        // As for other seeks.
+        if random.chance(400) && self.begun.is_empty() && !self.has_hostiles && !self.has_twins {
+            for _ in 0..random.between(1, 12) {
+                let (consumer, topic) = (random.next(), random.pick(&[b"", TOPICS[0], TOPICS[1], TOPICS[3]]));
+                let ago_ms = random.below(30_000) as i64 - 3_000;
+                let ago_ms = Some(ago_ms).filter(|_| random.chance(750));
+                self.at(random, Action::SeekAll { consumer, topic, ago_ms });
+            }
+        }
     }
 
     fn count(&self, is_it: impl Fn(&Action) -> bool) -> u64 {

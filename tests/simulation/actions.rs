@@ -1,6 +1,8 @@
 //! Executes the actions of the plan.
 
 use super::*;
+use crate::clock::unix_ms;
+use dafka::protocol::consumer::Subscribed;
 
 impl World {
     pub(super) fn living(&self, of: &[NodeId], number: u64) -> Option<NodeId> {
@@ -135,6 +137,18 @@ impl World {
                     && node.seek(partition, to, &self.model, clock.now_ms(now))
                 {
                     self.wake(id, now);
+                }
+            }
+            Action::SeekAll { consumer, topic, ago_ms } => {
+                let unix_ms = unix_ms(now);
+                let start = ago_ms.map_or(Start::Latest, |ago_ms| Start::Time(unix_ms - ago_ms));
+                if let Some(id) = self.living(&self.consumers, consumer)
+                    && let Node { role: Role::Consumer(node), clock, .. } = &mut self.nodes[id]
+                {
+                    let moment = Subscribed { unix_ms, now_ms: clock.now_ms(now), uptime_ms: now / MS };
+                    if node.seek_all(topic, start, &self.model, moment) {
+                        self.wake(id, now);
+                    }
                 }
             }
             Action::Pause { consumer, topic, lasts } => {

@@ -341,7 +341,7 @@ impl World {
                 // also have evicted such a partition. In a run with large offsets, the consumer waits for the first
                 // record in vain, and begins late.
                 let is_known_by_head = matches!(&node.role, Role::Consumer(consumer)
-                    if consumer.oracle.start == Start::Latest
+                    if consumer.oracle.start_of(subject) == Start::Latest
                         && (self.plan.is_crowded
                             || self.plan.first_offset > 0
                             || !consumer.oracle.next.contains_key(&name)));

@@ -36,6 +36,8 @@ pub(crate) enum Action {
     Resubscribe { consumer: u64, topic: &'static [u8], after: Time },
     // Continues at an earlier record of a partition, or at the same one, or at the first one of an unread partition.
     Seek { consumer: u64, partition: u64, to: u64 },
+    // Continues at the end of all partitions of a topic (empty: of all topics), or at a time before or after now.
+    SeekAll { consumer: u64, topic: &'static [u8], ago_ms: Option<i64> },
     // Stops reading a topic for a while.
     Pause { consumer: u64, topic: &'static [u8], lasts: Time },
     Stall { consumer: u64, room: usize, lasts: Time },

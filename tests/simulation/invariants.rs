@@ -298,9 +298,12 @@ fn reached(oracle: &Oracle, model: &Model, name: &Name, end: u64, is_due: bool) 
     if !oracle.is_subscribed(&name.0) {
         return Ok(());
     }
-    let next = match (oracle.next.get(name), oracle.start) {
+    let next = match (oracle.next.get(name), oracle.start_of(&name.0)) {
         (Some(&next), _) => next,
         (None, Start::Earliest) => 0,
+        (None, Start::Time(since_ms)) if model.has_since(name, end, since_ms) => 0,
+        // All its records are of before the time of the seek.
+        (None, Start::Time(_)) => return Ok(()),
         (None, Start::Latest) if is_due => 0,
         // It began after the subscription, so the consumer reads it from its first record.
         (None, Start::Latest) if oracle.presumed_old == 0 && oracle.is_new(model, name) => 0,

@@ -110,6 +110,29 @@ impl Model {
             && !self.is_end_doubtful(name)
     }
 
+    /// Whether a record is late enough for a seek to the time `since_ms`.
+    fn is_late(record: &Record, since_ms: i64) -> bool {
+        record.timestamp_ms.is_none_or(|timestamp_ms| timestamp_ms >= since_ms)
+    }
+
+    /// Whether a consumer may start at this record after a seek to the time `since_ms`: it is late enough, and the record
+    /// before it is not. In this model, neighbours may have different timestamps, so there may be several such records.
+    pub(crate) fn is_first_since(&self, name: &Name, offset: u64, since_ms: i64) -> bool {
+        let Some(partition) = self.partitions.get(name).filter(|partition| offset < partition.end()) else {
+            return false;
+        };
+        let record = |offset: u64| &partition.records[(offset - partition.first) as usize];
+        (self.may_lack_attributes || Model::is_late(record(offset), since_ms))
+            && (offset == partition.first || !Model::is_late(record(offset - 1), since_ms))
+    }
+
+    /// Whether a partition has a record that is late enough for a seek to the time `since_ms`, and is before `end`.
+    pub(crate) fn has_since(&self, name: &Name, end: u64, since_ms: i64) -> bool {
+        let partition = &self.partitions[name];
+        let known = partition.records.iter().take((end - partition.first) as usize);
+        known.into_iter().any(|record| Model::is_late(record, since_ms))
+    }
+
     /// Whether this record was published at this offset, with these attributes.
     pub(crate) fn is_right(
         &self,

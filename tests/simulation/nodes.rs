@@ -11,7 +11,7 @@ use dafka::actor::beacon::Peers;
 use dafka::actor::store::intake::{Intake, Job};
 use dafka::net::reconnect::Action;
 use dafka::partition_name::PartitionName;
-use dafka::protocol::consumer::{Consumer, Delivery, Start};
+use dafka::protocol::consumer::{Consumer, Delivery, Start, Subscribed};
 use dafka::protocol::ingest::Statistics;
 use dafka::protocol::notice::Notice;
 use dafka::protocol::producer::Producer;
@@ -448,11 +448,31 @@ impl ConsumerNode {
         consumer.seek(named(name), to, now_ms)
     }
 
+    /// The application continues at a time or at the end, in all partitions of a topic. As the actor does, drops waiting
+    /// records of the topic. False when it is not subscribed.
+    pub(crate) fn seek_all(&mut self, topic: &[u8], start: Start, model: &Model, moment: Subscribed) -> bool {
+        let moment = Subscribed { now_ms: self.read_at(moment.now_ms), ..moment };
+        let ConsumerNode { deliveries, consumer, oracle, aside, paused, .. } = self;
+        // Under `latest`, a partition that begins during the pause need not be read from its start.
+        if start == Start::Latest && !paused.is_empty() || !consumer.seek_all(topic, start, moment) {
+            return false;
+        }
+        deliveries.retain(|delivery| !consumer.selects(topic, consumer.partition(delivery.partition).topic));
+        aside.retain(|(name, ..)| !consumer.selects(topic, &name.0));
+        let is_open = consumer.statistics().closed == 0;
+        let subscribed: Vec<Vec<u8>> = consumer.topics().map(<[u8]>::to_vec).collect();
+        for of in subscribed.iter().filter(|of| consumer.selects(topic, of)) {
+            oracle.seek_all(of, start, moment.unix_ms, model, is_open);
+        }
+        true
+    }
+
     /// The application pauses a topic. As the actor does, sets waiting records of the topic aside. False when it cannot
     /// be paused.
     pub(crate) fn pause(&mut self, topic: &[u8]) -> bool {
         // Under `latest`, a partition that begins during the pause need not be read from its start.
-        let is_paused = self.oracle.start == Start::Earliest && self.consumer.pause(topic) == Some(true);
+        let is_paused =
+            self.oracle.start_of(topic) != Start::Latest && self.consumer.pause(topic) == Some(true);
         if is_paused {
             self.paused.insert(topic.to_vec());
             for Delivery { partition, offset, content } in std::mem::take(&mut self.deliveries) {

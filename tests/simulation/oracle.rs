@@ -25,8 +25,10 @@ pub(crate) struct Oracle {
     /// By partition: the end at the first subscription to its topic.
     published_before: BTreeMap<Name, u64>,
     was_subscribed: BTreeSet<Vec<u8>>,
-    /// By topic: the time of the present subscription.
-    since_ms: BTreeMap<Vec<u8>, i64>,
+    /// By topic: where to start, and the time of the present subscription or of the last seek to a time or to the end.
+    rules: BTreeMap<Vec<u8>, (Start, i64)>,
+    /// By partition: after a seek to the end, the highest offset that may be delivered first.
+    begins_before: BTreeMap<Name, u64>,
     /// How many partitions the consumer presumed to be older than its subscription, because no peer sent their first
     /// record in time.
     pub(crate) presumed_old: u64,
@@ -46,7 +48,8 @@ impl Oracle {
             topics: Vec::new(),
             published_before: BTreeMap::new(),
             was_subscribed: BTreeSet::new(),
-            since_ms: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            begins_before: BTreeMap::new(),
             presumed_old: 0,
             begun_late: BTreeSet::new(),
             delivered: 0,
@@ -55,7 +58,7 @@ impl Oracle {
 
     pub(crate) fn subscribe(&mut self, topic: &[u8], model: &Model, now_ms: i64) {
         self.topics.push(topic.to_vec());
-        self.since_ms.insert(topic.to_vec(), now_ms);
+        self.rules.insert(topic.to_vec(), (self.start, now_ms));
         if self.was_subscribed.insert(topic.to_vec()) {
             for (name, partition) in model.partitions.iter().filter(|(name, _)| name.0 == topic) {
                 self.published_before.insert(name.clone(), partition.end());
@@ -66,12 +69,38 @@ impl Oracle {
     /// The application unsubscribes. A later subscription starts again.
     pub(crate) fn unsubscribe(&mut self, topic: &[u8]) {
         self.topics.retain(|known| known != topic);
-        self.since_ms.remove(topic);
+        self.rules.remove(topic);
+        self.forget(topic);
+    }
+
+    fn forget(&mut self, topic: &[u8]) {
         self.next.retain(|name, _| name.0 != topic);
         self.handed_on.retain(|name, _| name.0 != topic);
         self.begun.retain(|name, _| name.0 != topic);
+        self.begins_before.retain(|name, _| name.0 != topic);
+        self.begun_late.retain(|name| name.0 != topic);
         // Records of the first subscription may still be in flight after a second one.
         self.published_before.retain(|name, _| name.0 != topic);
+    }
+
+    /// Where the consumer starts in the partitions of a topic.
+    pub(crate) fn start_of(&self, topic: &[u8]) -> Start {
+        self.rules.get(topic).map_or(self.start, |&(start, _)| start)
+    }
+
+    /// The application continues at a time or at the end, in all partitions of a topic. `is_open`: no partition was
+    /// evicted, so the consumer knows all partitions whose records it has delivered.
+    pub(crate) fn seek_all(&mut self, topic: &[u8], start: Start, now_ms: i64, model: &Model, is_open: bool) {
+        let mut read: Vec<(Name, u64)> = self.next.iter().map(|(name, &next)| (name.clone(), next)).collect();
+        read.retain(|(name, _)| name.0 == topic && start == Start::Latest);
+        self.forget(topic);
+        self.rules.insert(topic.to_vec(), (start, now_ms));
+        for (name, next) in read {
+            if is_open {
+                self.begins_before.insert(name.clone(), model.partitions[&name].end());
+            }
+            self.published_before.insert(name, next);
+        }
     }
 
     /// The application continues at the record `to` of a partition.
@@ -88,13 +117,14 @@ impl Oracle {
     /// Whether a consumer of new records must read a partition from its first record, because the partition began after
     /// the subscription.
     pub(crate) fn is_new(&self, model: &Model, name: &Name) -> bool {
-        self.start == Start::Latest
-            && self.since_ms.get(&name.0).is_some_and(|&since_ms| model.is_new(name, since_ms))
+        self.rules
+            .get(&name.0)
+            .is_some_and(|&(start, since_ms)| start == Start::Latest && model.is_new(name, since_ms))
     }
 
     /// Whether a partition began so short before the subscription that it may count as new.
     fn may_be_new(&self, model: &Model, name: &Name) -> bool {
-        let since_ms = self.since_ms.get(&name.0).copied().unwrap_or(i64::MAX);
+        let since_ms = self.rules.get(&name.0).map_or(i64::MAX, |&(_, since_ms)| since_ms);
         model.partitions.get(name).is_some_and(|partition| partition.begun_ms >= since_ms - MAX_TOLERANCE_MS)
     }
 
@@ -112,11 +142,18 @@ impl Oracle {
             return Err(format!("{} was delivered without a subscription", at()));
         }
         let name = (subject.to_vec(), address.to_vec());
+        let start = self.start_of(subject);
+        if !self.next.contains_key(&name)
+            && (matches!(start, Start::Time(since_ms) if !model.is_first_since(&name, offset, since_ms))
+                || self.begins_before.get(&name).is_some_and(|&end| offset > end))
+        {
+            return Err(format!("{} was delivered first after a seek: {start:?}", at()));
+        }
         let mut first = None;
-        if self.start == Start::Earliest || self.is_new(model, &name) && !self.begun_late.contains(&name) {
+        if start == Start::Earliest || self.is_new(model, &name) && !self.begun_late.contains(&name) {
             first = Some(model.first_offset);
         }
-        if self.start == Start::Latest
+        if start == Start::Latest
             && first.is_some_and(|first| first != offset)
             && !self.next.contains_key(&name)
             && (self.begun_late.len() as u64) < self.presumed_old
@@ -125,9 +162,9 @@ impl Oracle {
             first = None;
         }
         let published_before = self.published_before.get(&name).copied().unwrap_or(0);
-        if self.start == Start::Latest
+        if start == Start::Latest
             && offset < published_before
-            && !self.may_be_new(model, &name)
+            && (self.begins_before.contains_key(&name) || !self.may_be_new(model, &name))
             && !model.is_end_doubtful(&name)
         {
             return Err(format!("{} was delivered, which is older than the subscription", at()));
@@ -158,8 +195,9 @@ impl Oracle {
     /// A consumer that started beyond the last record, because of a false head, may go back once. It must not deliver
     /// earlier records again.
     fn begin_anew(&mut self, name: &Name, offset: u64) {
+        let start = self.start_of(&name.0);
         let (Some(&begun), Some(next)) = (self.begun.get(name), self.next.get_mut(name)) else { return };
-        if self.start == Start::Latest && offset < begun && !self.handed_on.contains_key(name) {
+        if start == Start::Latest && offset < begun && !self.handed_on.contains_key(name) {
             self.handed_on.insert(name.clone(), begun..*next);
             *next = offset;
             self.begun.insert(name.clone(), offset);
