@@ -140,11 +140,11 @@ impl World {
                 }
             }
             Action::SeekAll { consumer, topic, ago_ms } => {
-                let unix_ms = unix_ms(now);
-                let start = ago_ms.map_or(Start::Latest, |ago_ms| Start::Time(unix_ms - ago_ms));
                 if let Some(id) = self.living(&self.consumers, consumer)
-                    && let Node { role: Role::Consumer(node), clock, .. } = &mut self.nodes[id]
+                    && let Node { role: Role::Consumer(node), clock, host, .. } = &mut self.nodes[id]
                 {
+                    let unix_ms = unix_ms(now, *host);
+                    let start = ago_ms.map_or(Start::Latest, |ago_ms| Start::Time(unix_ms - ago_ms));
                     let moment = Subscribed { unix_ms, now_ms: clock.now_ms(now), uptime_ms: now / MS };
                     if node.seek_all(topic, start, &self.model, moment) {
                         self.wake(id, now);
