@@ -961,8 +961,11 @@ DAFKA_EXPORT int
 //  partition that begins later is read from its first record, and of an older
 //  one only new records are read.
 //
-//  For `topic`, the effects on positions and pauses, the queue, and the
-//  returned value, see `dafka_consumer_seek_time`.
+//  For `topic`, the effects on positions and pauses, and the queue, see
+//  `dafka_consumer_seek_time`.
+//
+//  Returns 0, or -1 with the same values of `errno` as
+//  `dafka_consumer_seek_time`.
 DAFKA_EXPORT int
     dafka_consumer_seek_end (dafka_consumer_t *self, const char *topic);
 

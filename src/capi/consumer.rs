@@ -438,7 +438,9 @@ pub unsafe extern "C" fn dafka_consumer_seek_time(
 /// were subscribed now: a partition that begins later is read from its first record, and of an older one only new records
 /// are read.
 ///
-/// For `topic`, the effects on positions and pauses, the queue, and the returned value, see `dafka_consumer_seek_time`.
+/// For `topic`, the effects on positions and pauses, and the queue, see `dafka_consumer_seek_time`.
+///
+/// Returns 0, or -1 with the same values of `errno` as `dafka_consumer_seek_time`.
 ///
 /// # Safety
 /// `self` is NULL or a live consumer; `topic` is NULL or a string.
