@@ -340,13 +340,16 @@ impl World {
                 // consumer begins, and so does not wait until it has all records. In a crowded run, the consumer may
                 // also have evicted such a partition. In a run with large offsets, the consumer waits for the first
                 // record in vain, and begins late. After a seek to a time, a consumer may still search in a partition of
-                // which all records are too early.
-                let is_known_by_head = matches!(&node.role, Role::Consumer(consumer)
-                if match consumer.oracle.start_of(subject) {
-                    Start::Earliest => false,
-                    Start::Latest if self.plan.is_crowded || self.plan.first_offset > 0 => true,
-                    Start::Latest | Start::Time(_) => !consumer.oracle.next.contains_key(&name),
-                });
+                // which all records are too early. If it then gets a record without its timestamp, it reads on from there.
+                let is_known_by_head = match &node.role {
+                    Role::Consumer(consumer) => match consumer.oracle.start_of(subject) {
+                        Start::Earliest => false,
+                        Start::Latest if self.plan.is_crowded || self.plan.first_offset > 0 => true,
+                        Start::Time(_) if self.model.may_lack_attributes => true,
+                        Start::Latest | Start::Time(_) => !consumer.oracle.next.contains_key(&name),
+                    },
+                    _ => false,
+                };
                 let may_ask = is_known_by_head || self.model.is_forged(&name);
                 if matches!(self.phase, Phase::Quiet(_)) && is_there && !may_ask {
                     return Err((
