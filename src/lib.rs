@@ -11,6 +11,7 @@
 //! | [`settings`] | the configuration keys and their meaning |
 //! | [`text`] | bytes in messages |
 //! | [`partition_name`] | the name of a partition: topic and producer |
+//! | [`committed`] | the committed position of a consumer |
 //! | [`rate_limit`] | a rate with a burst |
 //! | [`actor`] | one thread per node: state machine, sockets, log |
 //! | [`capi`] | the C functions of `dafka.h` |
@@ -23,6 +24,7 @@
 pub mod actor;
 pub mod capi;
 pub mod commands;
+pub mod committed;
 pub mod czmq;
 pub mod net;
 pub mod partition_name;

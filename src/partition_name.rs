@@ -35,7 +35,7 @@ impl PartitionNameBuf {
 }
 
 /// A [`PartitionName`] that several owners and threads share. A NUL follows each part, for C.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SharedPartitionName {
     /// The topic, a NUL, the producer, a NUL.
     bytes: Arc<[u8]>,

@@ -8,6 +8,7 @@ use super::error::AppendError;
 use super::keys::{MAX_NAME_LEN_BYTES, PartitionId, PartitionKey, PartitionValue};
 use super::opening;
 use super::partitions::find_value;
+use super::positions;
 use super::records::{AsRecords, Records};
 pub use super::values::Tails;
 use super::values::Values;
@@ -44,6 +45,9 @@ pub fn write_batch<U: Update, P: AsRecords>(
     opening::upgrade(txn)?;
     for (run, entries) in batch.runs_with_entries().filter(|(run, _)| run.count > 0) {
         write_run(txn, run, entries, tails)?;
+    }
+    for commit in batch.commits() {
+        positions::write(txn, commit, positions::Limits::default())?;
     }
     Ok(())
 }

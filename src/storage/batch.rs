@@ -2,7 +2,9 @@
 
 use super::error::BatchError;
 use super::keys::PartitionName;
+use super::positions::Commit;
 use super::records::{AsRecords, Records};
+use crate::committed::Committed;
 
 /// Records to append, grouped into runs. A run consists of consecutive records of one partition.
 ///
@@ -22,6 +24,8 @@ pub struct Batch<P> {
     /// The number of records.
     count: usize,
     len_bytes: usize,
+    /// Positions of consumers, to be written in the same transaction.
+    commits: Vec<Commit>,
     /// How many times the batch was cleared, or runs were removed from it. A handle with a smaller number is refused.
     generation: u64,
 }
@@ -74,6 +78,7 @@ impl<P> Default for Batch<P> {
             names: Vec::new(),
             count: 0,
             len_bytes: 0,
+            commits: Vec::new(),
             generation: 0,
         }
     }
@@ -158,9 +163,26 @@ impl<P: AsRecords> Batch<P> {
         Ok(())
     }
 
-    /// Whether the batch contains no records.
+    /// Adds a position of a consumer. Returns false when the names are too long for the log.
+    pub fn commit(&mut self, name: &[u8], partition: PartitionName<'_>, committed: Committed) -> bool {
+        let Some(commit) = Commit::new(name, partition, committed) else { return false };
+        self.len_bytes += commit.len_bytes();
+        self.commits.push(commit);
+        true
+    }
+
+    /// The number of positions of consumers.
+    pub fn commit_count(&self) -> usize {
+        self.commits.len()
+    }
+
+    pub(super) fn commits(&self) -> &[Commit] {
+        &self.commits
+    }
+
+    /// Whether the batch contains no records and no positions.
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count == 0 && self.commits.is_empty()
     }
 
     /// The number of records.
@@ -169,16 +191,17 @@ impl<P: AsRecords> Batch<P> {
     }
 
     /// The length of all records together. A producer's batch that is pushed whole counts with its length. Other
-    /// records count with the length of their contents.
+    /// records count with the length of their contents. Positions count with the memory that they need.
     pub fn len_bytes(&self) -> usize {
         self.len_bytes
     }
 
-    /// Removes all records and runs, but keeps the memory. Handles of runs become invalid.
+    /// Removes all records, runs and positions, but keeps the memory. Handles of runs become invalid.
     pub fn clear(&mut self) {
         self.runs.clear();
         self.entries.clear();
         self.names.clear();
+        self.commits.clear();
         (self.count, self.len_bytes) = (0, 0);
         self.generation += 1;
     }

@@ -13,6 +13,9 @@ pub enum Table {
     Partitions,
     /// Batches and chunks of records. The key consists of the partition's number and the offset of the first record.
     Records,
+    /// The committed positions of consumers. The key consists of the name of the consumer, the topic and the producer's
+    /// address.
+    Positions,
 }
 
 /// Key and value.

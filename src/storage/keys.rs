@@ -116,7 +116,7 @@ pub(super) fn split_record_key(key: &[u8]) -> Option<(PartitionId, u64)> {
 }
 
 /// The big-endian number at position `at`. The caller ensures that the array is long enough.
-fn number<const N: usize>(octets: &[u8; N], at: usize) -> u64 {
+pub(super) fn number<const N: usize>(octets: &[u8; N], at: usize) -> u64 {
     let mut number = [0; 8];
     number.copy_from_slice(&octets[at..at + 8]);
     u64::from_be_bytes(number)

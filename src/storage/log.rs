@@ -20,8 +20,10 @@ use super::lmdb::{FsDirectory, Lmdb, NEW_LEN_BYTES, Tables};
 use super::opening::{self, Opened};
 use super::options::Options;
 use super::partitions::{self, Partition};
+use super::positions::{self, EachPosition};
 use super::records::AsRecords;
 use super::scan::{self, Limited, LimitedBatches, StoredBatch, Unread};
+use crate::committed::Committed;
 use crate::wire::batch::Record;
 
 /// A log of records in a directory of its own; see the [module](super).
@@ -145,6 +147,39 @@ impl Log {
     pub fn find(&self, name: PartitionName<'_>) -> Result<Option<Partition>, ReadError> {
         self.environment
             .reading(|txn| partitions::find(txn, name).map_err(|error| self.environment.read_error(error)))
+    }
+
+    /// The committed position of a consumer in a partition; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the table of positions cannot be read.
+    pub fn find_position(
+        &self,
+        name: &[u8],
+        partition: PartitionName<'_>,
+    ) -> Result<Option<Committed>, ReadError> {
+        self.environment.reading(|txn| {
+            positions::find(txn, name, partition).map_err(|error| self.environment.read_error(error))
+        })
+    }
+
+    /// Visits the committed positions of one consumer, or of all consumers, as [`Log::heads`] visits heads.
+    ///
+    /// # Errors
+    ///
+    /// When the table of positions cannot be read. `each` was called for the positions before the error.
+    pub fn positions(
+        &self,
+        name: Option<&[u8]>,
+        after: Option<&[u8]>,
+        count: u64,
+        each: &mut EachPosition,
+    ) -> Result<Option<Box<[u8]>>, ReadError> {
+        self.environment.reading(|txn| {
+            let listed = positions::list(txn, name, after, count, each);
+            listed.map_err(|error| self.environment.read_error(error))
+        })
     }
 
     /// Appends a whole batch, or nothing of it, and waits until it is on disk (see [`Options::sync`]).

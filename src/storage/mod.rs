@@ -23,6 +23,7 @@
 //! | `values` | the values that one append writes: it merges short batches |
 //! | `scan` | reading the records of one partition, one by one or in batches |
 //! | `partitions` | finding and listing partitions |
+//! | `positions` | the committed positions of named consumers |
 //! | `opening` | the steps of opening a log |
 //! | `engine` | the interface between this logic and a database |
 //! | `lmdb/` | LMDB behind that interface: the database file, its pages and transactions |
@@ -43,6 +44,7 @@ mod log;
 pub mod opening;
 mod options;
 pub mod partitions;
+pub mod positions;
 mod records;
 pub mod scan;
 mod value;

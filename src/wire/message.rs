@@ -2,6 +2,7 @@
 
 use super::cursor::{Reader, Writer};
 use super::{DecodeError, EncodeError, Position, Subjects, VERSION, id};
+use crate::committed::Committed;
 use crate::partition_name::PartitionName;
 
 /// The flag of FETCH for [`Message::Fetch::takes_batches`](Message::Fetch). The other flags have no meaning yet.
@@ -86,6 +87,42 @@ pub enum Message<'a> {
         /// The address of the store's reader.
         address: &'a [u8],
     },
+    /// COMMIT: a consumer with a name has processed the records of a partition up to, not including, this position.
+    Commit {
+        /// The name of the consumer is the ZeroMQ topic. The sequence is the record to read next.
+        position: Position<'a>,
+        /// When the consumer made the commit, in milliseconds since the Unix epoch.
+        timestamp_ms: u64,
+        /// The address of the consumer. It receives a COMMIT-ACK when a store has the commit.
+        requester: &'a [u8],
+    },
+    /// COMMIT-ACK: a store has this commit, or a later one for the same name and partition, on disk.
+    CommitAck {
+        /// The address of the consumer is the ZeroMQ topic. The sequence is the record to read next.
+        position: Position<'a>,
+        /// See [`Message::Commit`].
+        timestamp_ms: u64,
+        /// The name of the store.
+        store: &'a [u8],
+    },
+    /// POSITION: the response to GET-POSITIONS. A store has this commit. Without partition, it ends the response.
+    Position {
+        /// The address of the node that gets the message is the ZeroMQ topic. The sequence is the record to read next.
+        position: Position<'a>,
+        /// See [`Message::Commit`].
+        timestamp_ms: u64,
+        /// The name of the consumer.
+        name: &'a [u8],
+        /// The name of the store.
+        store: &'a [u8],
+    },
+    /// GET-POSITIONS: requests the committed positions of one consumer, as POSITIONs.
+    GetPositions {
+        /// The name of the consumer; empty for all consumers.
+        topic: &'a [u8],
+        /// The requester. It receives the POSITIONs.
+        address: &'a [u8],
+    },
 }
 
 impl<'a> Message<'a> {
@@ -132,6 +169,23 @@ impl<'a> Message<'a> {
                 subjects: Subjects::read(&mut fields)?,
             },
             id::STORE_HELLO => Message::StoreHello { topic, address: fields.string("address")? },
+            id::COMMIT => Message::Commit {
+                position: Position::read(topic, &mut fields)?,
+                timestamp_ms: fields.number_8("timestamp")?,
+                requester: fields.string("requester")?,
+            },
+            id::COMMIT_ACK => Message::CommitAck {
+                position: Position::read(topic, &mut fields)?,
+                timestamp_ms: fields.number_8("timestamp")?,
+                store: fields.string("store")?,
+            },
+            id::POSITION => Message::Position {
+                position: Position::read(topic, &mut fields)?,
+                timestamp_ms: fields.number_8("timestamp")?,
+                name: fields.string("name")?,
+                store: fields.string("store")?,
+            },
+            id::GET_POSITIONS => Message::GetPositions { topic, address: fields.string("address")? },
             _ => return Err(DecodeError::UnknownId(id)),
         })
     }
@@ -184,8 +238,26 @@ impl<'a> Message<'a> {
                 fields.string("address", address)?;
                 subjects.write(fields);
             }
-            Message::GetHeads { topic: _, address } | Message::StoreHello { topic: _, address } => {
+            Message::GetHeads { topic: _, address }
+            | Message::StoreHello { topic: _, address }
+            | Message::GetPositions { topic: _, address } => {
                 fields.string("address", address)?;
+            }
+            Message::Commit { position, timestamp_ms, requester } => {
+                position.write(fields)?;
+                fields.number_8(timestamp_ms);
+                fields.string("requester", requester)?;
+            }
+            Message::CommitAck { position, timestamp_ms, store } => {
+                position.write(fields)?;
+                fields.number_8(timestamp_ms);
+                fields.string("store", store)?;
+            }
+            Message::Position { position, timestamp_ms, name, store } => {
+                position.write(fields)?;
+                fields.number_8(timestamp_ms);
+                fields.string("name", name)?;
+                fields.string("store", store)?;
             }
         }
         Ok(())
@@ -205,6 +277,10 @@ impl<'a> Message<'a> {
             Message::GetHeads { .. } => id::GET_HEADS,
             Message::ConsumerHello { .. } => id::CONSUMER_HELLO,
             Message::StoreHello { .. } => id::STORE_HELLO,
+            Message::Commit { .. } => id::COMMIT,
+            Message::CommitAck { .. } => id::COMMIT_ACK,
+            Message::Position { .. } => id::POSITION,
+            Message::GetPositions { .. } => id::GET_POSITIONS,
         }
     }
 
@@ -216,12 +292,16 @@ impl<'a> Message<'a> {
             | Message::Records(position)
             | Message::DirectRecords(position)
             | Message::Head(position)
-            | Message::DirectHead { position, .. } => position.topic,
+            | Message::DirectHead { position, .. }
+            | Message::Commit { position, .. }
+            | Message::CommitAck { position, .. }
+            | Message::Position { position, .. } => position.topic,
             Message::Fetch { topic, .. }
             | Message::Ack { topic, .. }
             | Message::GetHeads { topic, .. }
             | Message::ConsumerHello { topic, .. }
-            | Message::StoreHello { topic, .. } => topic,
+            | Message::StoreHello { topic, .. }
+            | Message::GetPositions { topic, .. } => topic,
         }
     }
 
@@ -233,10 +313,28 @@ impl<'a> Message<'a> {
             | Message::Records(position)
             | Message::DirectRecords(position)
             | Message::Head(position)
-            | Message::DirectHead { position, .. } => Some(position.partition()),
+            | Message::DirectHead { position, .. }
+            | Message::Commit { position, .. }
+            | Message::CommitAck { position, .. }
+            | Message::Position { position, .. } => Some(position.partition()),
             Message::Fetch { topic: producer, subject: topic, .. }
             | Message::Ack { topic: producer, subject: topic, .. } => Some(PartitionName { topic, producer }),
-            Message::GetHeads { .. } | Message::ConsumerHello { .. } | Message::StoreHello { .. } => None,
+            Message::GetHeads { .. }
+            | Message::ConsumerHello { .. }
+            | Message::StoreHello { .. }
+            | Message::GetPositions { .. } => None,
+        }
+    }
+
+    /// The commit that a COMMIT, a COMMIT-ACK or a POSITION contains.
+    pub fn committed(&self) -> Option<Committed> {
+        match *self {
+            Message::Commit { position, timestamp_ms, .. }
+            | Message::CommitAck { position, timestamp_ms, .. }
+            | Message::Position { position, timestamp_ms, .. } => {
+                Some(Committed { timestamp_ms, next: position.sequence })
+            }
+            _ => None,
         }
     }
 
@@ -258,7 +356,11 @@ impl<'a> Message<'a> {
             | Message::Ack { .. }
             | Message::GetHeads { .. }
             | Message::ConsumerHello { .. }
-            | Message::StoreHello { .. } => false,
+            | Message::StoreHello { .. }
+            | Message::Commit { .. }
+            | Message::CommitAck { .. }
+            | Message::Position { .. }
+            | Message::GetPositions { .. } => false,
         }
     }
 }
@@ -277,6 +379,10 @@ fn name_of(id: u8) -> Option<&'static str> {
         id::GET_HEADS => "GET-HEADS",
         id::CONSUMER_HELLO => "CONSUMER-HELLO",
         id::STORE_HELLO => "STORE-HELLO",
+        id::COMMIT => "COMMIT",
+        id::COMMIT_ACK => "COMMIT-ACK",
+        id::POSITION => "POSITION",
+        id::GET_POSITIONS => "GET-POSITIONS",
         _ => return None,
     })
 }

@@ -73,4 +73,12 @@ pub mod id {
     pub const CONSUMER_HELLO: u8 = b'W';
     /// STORE-HELLO: a store introduces itself to a consumer.
     pub const STORE_HELLO: u8 = b'L';
+    /// COMMIT: a consumer with a name informs the stores of its position in a partition.
+    pub const COMMIT: u8 = b'P';
+    /// COMMIT-ACK: a store confirms a commit to the consumer that made it.
+    pub const COMMIT_ACK: u8 = b'A';
+    /// POSITION: a store sends a committed position to one node.
+    pub const POSITION: u8 = b'Q';
+    /// GET-POSITIONS: a consumer or a store requests committed positions.
+    pub const GET_POSITIONS: u8 = b'I';
 }

@@ -22,6 +22,14 @@ impl Traffic {
         Traffic { sends: Ids::of(sends), receives: Ids::of(receives) }
     }
 
+    /// The messages of both.
+    pub const fn and(self, other: Traffic) -> Traffic {
+        Traffic {
+            sends: Ids(self.sends.0 | other.sends.0),
+            receives: Ids(self.receives.0 | other.receives.0),
+        }
+    }
+
     /// Decodes a frame. `None` when it has another form.
     pub fn decode(frame: &[u8]) -> Option<Traffic> {
         if frame.len() > MAX_LEN {

@@ -8,3 +8,4 @@ mod format_1;
 mod log;
 mod model;
 mod open;
+mod positions;

@@ -1,6 +1,7 @@
 //! Golden frames: each message and beacon, encoded by hand according to the description of the protocol. So these tests
 //! compare the codec with the description, and not with itself.
 
+use dafka::committed::Committed;
 use dafka::partition_name::PartitionName;
 use dafka::wire::batch::{Attributes, HeadersBuf};
 use dafka::wire::{
@@ -104,6 +105,46 @@ fn direct_records() {
     let frame = concat(&[b"R", STORE, b"\0", b"\x01", &key, b"\0\0\0\0\0\0\0\x2A"]);
     let position = Position::new(STORE, ALICE, b"t", 42);
     assert_golden_position(Message::DirectRecords, "DIRECT-RECORDS", position, &frame, &key);
+}
+
+/// The topic is the consumer's name. After the position follow the timestamp and the consumer's address.
+#[test]
+fn commit() {
+    let position = concat(&[b"\x20", ALICE, b"\x05hello", b"\0\0\0\0\0\0\0\x2A"]);
+    let fields = concat(&[b"\0\0\x01\x93\x74\xDF\x4C\x00", b"\x20", BOB]);
+    let frame = concat(&[b"P", b"billing\0", b"\x01", &position, &fields]);
+    let position = Position::new(b"billing", ALICE, b"hello", 42);
+    let message = Message::Commit { position, timestamp_ms: 0x0193_74DF_4C00, requester: BOB };
+    assert_golden(message, "COMMIT", &frame);
+    assert_eq!(message.committed(), Some(Committed { timestamp_ms: 0x0193_74DF_4C00, next: 42 }));
+}
+
+/// The topic is the requester. The name of the store comes last.
+#[test]
+fn commit_ack() {
+    let position = concat(&[b"\x20", ALICE, b"\x05hello", b"\0\0\0\0\0\0\0\x2A"]);
+    let fields = concat(&[b"\0\0\0\0\0\0\0\x07", b"\x20", STORE]);
+    let frame = concat(&[b"A", BOB, b"\0", b"\x01", &position, &fields]);
+    let position = Position::new(BOB, ALICE, b"hello", 42);
+    assert_golden(Message::CommitAck { position, timestamp_ms: 7, store: STORE }, "COMMIT-ACK", &frame);
+}
+
+/// The topic is the requester. The name of the consumer and the name of the store come last.
+#[test]
+fn position() {
+    let position = concat(&[b"\x20", ALICE, b"\x05hello", b"\0\0\0\0\0\0\0\x2A"]);
+    let fields = concat(&[b"\0\0\0\0\0\0\0\x07", b"\x07billing", b"\x20", STORE]);
+    let frame = concat(&[b"Q", BOB, b"\0", b"\x01", &position, &fields]);
+    let position = Position::new(BOB, ALICE, b"hello", 42);
+    let message = Message::Position { position, timestamp_ms: 7, name: b"billing", store: STORE };
+    assert_golden(message, "POSITION", &frame);
+}
+
+#[test]
+fn get_positions() {
+    let message = |name| Message::GetPositions { topic: name, address: BOB };
+    assert_golden(message(b"billing"), "GET-POSITIONS", &concat(&[b"Ibilling\0\x01\x20", BOB]));
+    assert_golden(message(b""), "GET-POSITIONS", &concat(&[b"I\0\x01\x20", BOB]));
 }
 
 /// A peer's subscriptions arrive in the order of their octets.

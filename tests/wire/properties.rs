@@ -36,6 +36,10 @@ impl Owned {
             b'W' => Message::ConsumerHello { topic, address, subjects: self.subjects.as_subjects() },
             b'L' => Message::StoreHello { topic, address },
             b'E' => Message::DirectHead { position, store },
+            b'P' => Message::Commit { position, timestamp_ms: !sequence, requester: address },
+            b'A' => Message::CommitAck { position, timestamp_ms: !sequence, store },
+            b'Q' => Message::Position { position, timestamp_ms: !sequence, name: subject, store },
+            b'I' => Message::GetPositions { topic, address },
             id => message_with(id, position),
         }
     }
@@ -60,7 +64,7 @@ fn message_with(id: u8, position: Position) -> Message {
 }
 
 fn ids() -> impl Strategy<Value = u8> {
-    select(b"MDCRHEFKGWL".to_vec())
+    select(b"MDCRHEFKGWLPAQI".to_vec())
 }
 
 /// Any octets except NUL. Most names are short, some have the largest length.

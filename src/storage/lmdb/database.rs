@@ -11,7 +11,7 @@ use super::super::directory::{self, DATA_FILE, NEW_DATA_FILE, failed};
 use super::super::error::OpenError;
 use super::super::opening::{self, write_new};
 use super::pages::{PageError, Pages};
-use super::tables::{Lmdb, META, PARTITIONS, RECORDS, Tables, mode, os_error};
+use super::tables::{Lmdb, META, PARTITIONS, POSITIONS, RECORDS, TABLE_COUNT, Tables, mode, os_error};
 use crate::text::printable_path;
 
 /// The map length for creating an empty database.
@@ -53,14 +53,15 @@ pub(super) fn rename_new(dir: &Path) -> Result<(), OpenError> {
 fn build(file: &Path, file_mode: u32) -> lmdb::Result<()> {
     let env = Environment::new()
         .set_flags(EnvironmentFlags::NO_SUB_DIR | EnvironmentFlags::NO_LOCK)
-        .set_max_dbs(3)
+        .set_max_dbs(TABLE_COUNT)
         .set_map_size(NEW_MAP_LEN)
         .open_with_permissions(file, mode(file_mode))?;
     let meta = env.create_db(Some(META), DatabaseFlags::empty())?;
     let partitions = env.create_db(Some(PARTITIONS), DatabaseFlags::empty())?;
     let records = env.create_db(Some(RECORDS), DatabaseFlags::empty())?;
+    let positions = env.create_db(Some(POSITIONS), DatabaseFlags::empty())?;
     let main = env.open_db(None)?;
-    let tables = Tables { env, main, meta, partitions, records, map_len_bytes: NEW_MAP_LEN };
+    let tables = Tables { env, main, meta, partitions, records, positions, map_len_bytes: NEW_MAP_LEN };
     let mut update = Lmdb { txn: tables.env.begin_rw_txn()?, tables: &tables };
     write_new(&mut update)?;
     update.txn.commit()
@@ -204,7 +205,9 @@ fn claimed_len(file: &mut File) -> io::Result<Option<u64>> {
 /// does not belong to a store.
 fn stored_format(data: &Path, map_len: usize) -> lmdb::Result<Option<u32>> {
     let read_only = EnvironmentFlags::NO_SUB_DIR | EnvironmentFlags::READ_ONLY | EnvironmentFlags::NO_LOCK;
-    format_of(&Environment::new().set_flags(read_only).set_max_dbs(3).set_map_size(map_len).open(data)?)
+    format_of(
+        &Environment::new().set_flags(read_only).set_max_dbs(TABLE_COUNT).set_map_size(map_len).open(data)?,
+    )
 }
 
 fn format_of(env: &Environment) -> lmdb::Result<Option<u32>> {

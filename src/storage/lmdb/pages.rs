@@ -1,7 +1,7 @@
 //! Checks LMDB's pages before LMDB reads them. LMDB does not check their content: a damaged page would make it access
 //! memory out of bounds, or abort the process.
 //!
-//! Opening a log checks all pages of the small trees: free pages, tables, `meta` and `partitions`. The tree of
+//! Opening a log checks all pages of the small trees: free pages, tables, `meta`, `partitions` and `positions`. The tree of
 //! `records` can be as large as the disk. A page of this tree is checked only once, before a read or an append first
 //! visits it. Pages that are written later are sound. The records themselves are not checked here: batches and chunks
 //! have checksums.
@@ -107,7 +107,7 @@ impl Pages {
         let header = self.header()?;
         let free = Tree::new(Kind::Free, header.page, &header.octets[FREE_TREE..])?;
         self.check(&free, Range::All, &mut |_| Ok(()))?;
-        for name in [&b"meta"[..], b"partitions"] {
+        for name in [&b"meta"[..], b"partitions", b"positions"] {
             if let Some(tree) = self.table(&header, name)? {
                 self.check(&tree, Range::All, &mut |_| Ok(()))?;
             }

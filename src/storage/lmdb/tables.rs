@@ -4,7 +4,8 @@ use std::io;
 use std::path::Path;
 
 use lmdb::{
-    Cursor, Database, Environment, EnvironmentFlags, RoCursor, RwTransaction, Transaction, WriteFlags,
+    Cursor, Database, DatabaseFlags, Environment, EnvironmentFlags, RoCursor, RwTransaction, Transaction,
+    WriteFlags,
 };
 
 use super::super::engine::{Entry, Snapshot, Table, Update};
@@ -13,6 +14,9 @@ use super::super::options::Options;
 pub(super) const META: &str = "meta";
 pub(super) const PARTITIONS: &str = "partitions";
 pub(in crate::storage) const RECORDS: &str = "records";
+pub(super) const POSITIONS: &str = "positions";
+/// The number of these tables.
+pub(super) const TABLE_COUNT: u32 = 4;
 
 /// LMDB's numbers of cursor movements. The crate does not export them.
 mod movement {
@@ -36,6 +40,7 @@ pub(in crate::storage) struct Tables {
     pub(super) meta: Database,
     pub(super) partitions: Database,
     pub(super) records: Database,
+    pub(super) positions: Database,
     /// The length of the memory map. The database file cannot become longer.
     pub(in crate::storage) map_len_bytes: usize,
 }
@@ -56,16 +61,21 @@ impl Tables {
         }
         let env = Environment::new()
             .set_flags(flags)
-            .set_max_dbs(3)
+            .set_max_dbs(TABLE_COUNT)
             .set_map_size(map_len_bytes)
             .open_with_permissions(dir, mode(options.file_mode))?;
         let main = env.open_db(None)?;
         let meta = env.open_db(Some(META))?;
         let partitions = env.open_db(Some(PARTITIONS))?;
         let records = env.open_db(Some(RECORDS))?;
+        // A database of an earlier version does not have this table. That version ignores the table.
+        let positions = match env.open_db(Some(POSITIONS)) {
+            Err(lmdb::Error::NotFound) => env.create_db(Some(POSITIONS), DatabaseFlags::empty())?,
+            opened => opened?,
+        };
         // LMDB uses a longer map when the file is longer.
         let map_len_bytes = env.info()?.map_size();
-        Ok(Tables { env, main, meta, partitions, records, map_len_bytes })
+        Ok(Tables { env, main, meta, partitions, records, positions, map_len_bytes })
     }
 
     /// Removes the entries of dead processes from the table of readers, and returns their number.
@@ -99,6 +109,7 @@ impl<T> Lmdb<'_, T> {
             Table::Meta => self.tables.meta,
             Table::Partitions => self.tables.partitions,
             Table::Records => self.tables.records,
+            Table::Positions => self.tables.positions,
         }
     }
 }
