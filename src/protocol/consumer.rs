@@ -1,6 +1,5 @@
 //! The consumer: reads every partition of its topics, and delivers each record once and in order.
 
-use super::ingest::evicted_positions::Evicted;
 use super::ingest::{Index, Ingest, Limits, Statistics};
 use super::notice::Notice;
 use super::partition::sequencer::MAX_OFFSET;
@@ -8,11 +7,14 @@ use super::{Outbox, Payload, Sender, last_of};
 use crate::partition_name::{PartitionName, SharedPartitionName};
 use crate::wire::{Message, Position, SubjectsBuf, Subscription, id};
 use latest::Beginning;
+use positions::Positions;
 use std::collections::BTreeSet;
 use topics::Topics;
 use unacknowledged::{Stall, Unacknowledged};
 
 mod latest;
+mod named;
+pub mod positions;
 mod seek;
 mod topics;
 pub mod unacknowledged;
@@ -56,6 +58,8 @@ pub struct Consumer<P> {
     uptime_ms: u64,
     /// The records that are held back until a store has acknowledged them. `None` if records are delivered at once.
     unacknowledged: Option<Unacknowledged<P>>,
+    /// The committed positions, if the consumer has a name.
+    positions: Option<Positions>,
     /// When the consumer next asks the stores for the heads of its topics.
     refresh_ms: u64,
     /// When the consumer last asked the stores.
@@ -86,6 +90,7 @@ impl<P: Payload> Consumer<P> {
             ingest,
             uptime_ms: 0,
             unacknowledged: None,
+            positions: None,
             refresh_ms,
             asked_ms: 0,
             hellos_len_bytes: MAX_HELLOS_LEN_BYTES,
@@ -374,8 +379,8 @@ impl<P: Payload> Consumer<P> {
         if self.is_full(partition) {
             return;
         }
-        let Self { ingest, unacknowledged, .. } = self;
-        let deliver = delivering(unacknowledged, partition, now_ms, deliveries);
+        let Self { ingest, unacknowledged, positions, .. } = self;
+        let deliver = delivering(unacknowledged, positions, partition, now_ms, deliveries);
         ingest.handle_run(partition, first, run, from, now_ms, deliver);
         self.rewind_refused(partition);
     }
@@ -490,8 +495,8 @@ impl<P: Payload> Consumer<P> {
     }
 
     /// Returns the partition of a message that mentions the record `last`. If the partition is not open, opens it,
-    /// provided that its topic is subscribed. An evicted partition continues at its position. Any other partition
-    /// begins where its [`Start`] says. `claim` is where to start in a partition that is older than the subscription; `None`
+    /// provided that its topic is subscribed. An evicted partition continues at its position, and any other partition at
+    /// its committed position. Without both, it begins where its [`Start`] says. `claim` is where to start in a partition that is older than the subscription; `None`
     /// if the message is not from the producer.
     fn find_or_open(
         &mut self,
@@ -509,17 +514,18 @@ impl<P: Payload> Consumer<P> {
             return None;
         }
         let rule = self.topics.rule(position.subject)?;
-        let recalled = self.ingest.recall(position.partition()).filter(|recalled| rule.keeps(recalled));
-        if recalled.is_some_and(|recalled| last < recalled.next) {
+        let evicted = self.ingest.recall(position.partition()).filter(|evicted| rule.keeps(evicted));
+        let committed = self.committed(position.partition(), &rule).filter(|_| evicted.is_none());
+        let recalled = evicted.map(|evicted| evicted.next).or(committed);
+        if recalled.is_some_and(|next| last < next) {
             // The partition's records up to `last` were delivered before. There is no need to open the partition, and
             // opening it could evict another one.
             return None;
         }
+        let is_searched = evicted.is_some_and(|evicted| evicted.is_searched);
         let beginning = match (recalled, rule.start) {
-            (Some(Evicted { next, is_searched: true, .. }), Start::Time(since_ms)) => {
-                Beginning::Searched(next, since_ms)
-            }
-            (Some(recalled), _) => Beginning::At(recalled.next),
+            (Some(next), Start::Time(since_ms)) if is_searched => Beginning::Searched(next, since_ms),
+            (Some(next), _) => Beginning::At(next),
             (None, Start::Earliest) => Beginning::At(0),
             (None, Start::Latest) => self.latest_beginning(position.partition(), claim, &rule)?,
             (None, Start::Time(since_ms)) => Beginning::Searched(0, since_ms),
@@ -535,6 +541,7 @@ impl<P: Payload> Consumer<P> {
         let index = ingest.open(position.partition(), next, from().as_deref(), now_ms, resume_at)?;
         // Drops the held-back records of a closed partition that had the same index.
         self.forget_kept(index);
+        self.note_beginning(index, beginning, recalled.is_some(), &rule);
         match beginning {
             Beginning::At(_) if recalled.is_some() => self.ingest.prove(index),
             Beginning::At(_) => {}
@@ -572,11 +579,13 @@ impl<P: Payload> Consumer<P> {
 /// Returns a function that delivers runs of a partition, or holds them back.
 fn delivering<P: Payload>(
     unacknowledged: &mut Option<Unacknowledged<P>>,
+    positions: &mut Option<Positions>,
     partition: Index,
     now_ms: u64,
     deliveries: &mut impl Extend<Delivery<P>>,
 ) -> impl FnMut(u64, P) {
     move |offset, run| {
+        positions.iter_mut().for_each(|positions| positions.mark_read(partition));
         let content = match unacknowledged {
             Some(unacknowledged) => unacknowledged.take(partition, offset, run, now_ms),
             None => Some(run),

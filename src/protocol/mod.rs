@@ -93,8 +93,11 @@
 //! | `consumer::topics` | the subscribed topics, and where to start in their partitions |
 //! | `consumer::latest` | where to start under `latest` |
 //! | `consumer::seek` | continues at other records |
+//! | `consumer::named` | what a consumer does with its name |
+//! | `consumer::positions` | the committed positions of a consumer with a name |
 //! | `consumer::unacknowledged` | holds records back until a store has them |
 //! | `store::replica` | orders the records that a store receives, acknowledges the records on disk |
+//! | `store::commits` | the committed positions that a store receives |
 //! | `store::reader` | answers requests from the log |
 //! | `store::comparison` | detects that two stores hold different records |
 //! | `discovery` | which peers exist, and where |

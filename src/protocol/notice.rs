@@ -5,6 +5,17 @@
 use super::store::comparison::Divergence;
 use crate::partition_name::PartitionNameBuf;
 
+/// Why a store does not keep a position of a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The store has reached its limit of names, of partitions of one name, or of positions.
+    TooMany,
+    /// Name, topic and address of the producer are too long for a key of the database.
+    TooLong,
+    /// The timestamp is too far after the time of the store's clock.
+    Future,
+}
+
 /// One condition.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -44,6 +55,32 @@ pub enum Notice {
     AckStalled(AckStall),
     /// Stores acknowledge a producer's records again, after [`Notice::AckStalled`].
     AcksResumed,
+    /// No store confirms a consumer's commits.
+    CommitsStalled {
+        /// How many commits wait.
+        count: usize,
+        /// How long no commit has been confirmed, in milliseconds.
+        ms: u64,
+    },
+    /// A consumer with a name begins without the positions of all stores.
+    PositionsMissing {
+        /// How many stores have sent their positions.
+        responded: usize,
+        /// How many stores are connected.
+        stores: usize,
+    },
+    /// A store did not keep the position of a consumer.
+    PositionRefused {
+        /// The name of the consumer.
+        name: Box<[u8]>,
+        /// Why.
+        reason: Refusal,
+    },
+    /// Two consumers commit positions under the same name.
+    SharedName {
+        /// The name.
+        name: Box<[u8]>,
+    },
     /// Another store has this store's name. Producers count the two as one store.
     TwinStore,
     /// Another store holds a record with other content than this store's record.

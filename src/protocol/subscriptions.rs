@@ -12,24 +12,38 @@ const BY_PRODUCER: &[u8] =
 /// What a consumer sends.
 const BY_CONSUMER: &[u8] = &[id::FETCH, id::GET_HEADS, id::CONSUMER_HELLO];
 /// What a store's writer sends.
-const BY_STORE_WRITER: &[u8] = &[id::ACK, id::FETCH, id::GET_HEADS];
+const BY_STORE_WRITER: &[u8] = &[id::ACK, id::FETCH, id::GET_HEADS, id::COMMIT_ACK, id::GET_POSITIONS];
+/// What a store's writer receives.
+const TO_STORE_WRITER: &[u8] = &[
+    id::RECORD,
+    id::RECORDS,
+    id::HEAD,
+    id::DIRECT_RECORD,
+    id::DIRECT_RECORDS,
+    id::DIRECT_HEAD,
+    id::COMMIT,
+    id::POSITION,
+];
 /// What a store's reader sends.
-const BY_STORE_READER: &[u8] = &[id::DIRECT_RECORD, id::DIRECT_RECORDS, id::DIRECT_HEAD, id::STORE_HELLO];
+const BY_STORE_READER: &[u8] =
+    &[id::DIRECT_RECORD, id::DIRECT_RECORDS, id::DIRECT_HEAD, id::STORE_HELLO, id::POSITION];
+/// What a store's reader receives.
+const TO_STORE_READER: &[u8] = &[id::FETCH, id::GET_HEADS, id::CONSUMER_HELLO, id::GET_POSITIONS];
 
 /// The traffic of a producer. [`producer`] returns its subscriptions.
 pub const PRODUCER: Traffic = Traffic::new(BY_PRODUCER, &[id::ACK, id::FETCH, id::GET_HEADS]);
 /// The traffic of a store's writer. [`store_writer`] returns its subscriptions.
-pub const STORE_WRITER: Traffic = Traffic::new(BY_STORE_WRITER, BY_PRODUCER);
+pub const STORE_WRITER: Traffic = Traffic::new(BY_STORE_WRITER, TO_STORE_WRITER);
 /// The traffic of a store's reader. [`store_reader`] returns its subscriptions.
-pub const STORE_READER: Traffic = Traffic::new(BY_STORE_READER, BY_CONSUMER);
+pub const STORE_READER: Traffic = Traffic::new(BY_STORE_READER, TO_STORE_READER);
 /// The traffic of an inventory, which asks stores for their heads.
 pub const INVENTORY: Traffic = Traffic::new(&[id::GET_HEADS], &[id::DIRECT_HEAD]);
 
 /// The traffic of a consumer. [`consumer`] returns the subscriptions of every consumer. [`topic`] returns those for one
 /// topic, and [`topics`] those for all topics with the same beginning. An isolated consumer delivers only acknowledged
-/// records, and also subscribes to [`acknowledgements`].
-pub const fn consumer_traffic(is_isolated: bool) -> Traffic {
-    const RECEIVED: [u8; 8] = [
+/// records, and also subscribes to [`acknowledgements`]. A consumer with a name also subscribes to [`positions`].
+pub const fn consumer_traffic(is_isolated: bool, is_named: bool) -> Traffic {
+    const RECEIVED: &[u8] = &[
         id::RECORD,
         id::RECORDS,
         id::HEAD,
@@ -37,10 +51,16 @@ pub const fn consumer_traffic(is_isolated: bool) -> Traffic {
         id::DIRECT_RECORDS,
         id::DIRECT_HEAD,
         id::STORE_HELLO,
-        id::ACK,
     ];
-    let others = RECEIVED.len() - 1;
-    Traffic::new(BY_CONSUMER, if is_isolated { &RECEIVED } else { RECEIVED.split_at(others).0 })
+    let mut traffic = Traffic::new(BY_CONSUMER, RECEIVED);
+    if is_isolated {
+        traffic = traffic.and(Traffic::new(&[], &[id::ACK]));
+    }
+    if is_named {
+        traffic =
+            traffic.and(Traffic::new(&[id::COMMIT, id::GET_POSITIONS], &[id::COMMIT_ACK, id::POSITION]));
+    }
+    traffic
 }
 
 /// The subscriptions of a producer: messages to this producer, and requests for the heads of its topic.
@@ -62,6 +82,11 @@ pub fn consumer(address: &[u8]) -> Vec<Vec<u8>> {
 /// producers.
 pub fn acknowledgements() -> Vec<u8> {
     prefix(id::ACK, b"")
+}
+
+/// The further subscriptions of a consumer with a name: the positions and confirmations that stores send to it.
+pub fn positions(address: &[u8]) -> Vec<Vec<u8>> {
+    vec![prefix(id::COMMIT_ACK, address), prefix(id::POSITION, address)]
 }
 
 /// A consumer's further subscriptions for one topic. Each ends with the NUL that follows the topic on the wire, so it
@@ -90,12 +115,19 @@ pub fn store_writer(address: &[u8]) -> Vec<Vec<u8>> {
         prefix(id::DIRECT_RECORD, address),
         prefix(id::DIRECT_RECORDS, address),
         prefix(id::DIRECT_HEAD, address),
+        prefix(id::COMMIT, b""),
+        prefix(id::POSITION, address),
     ]
 }
 
 /// The subscriptions of a store's reader: all requests, and messages to this reader.
 pub fn store_reader(address: &[u8]) -> Vec<Vec<u8>> {
-    vec![prefix(id::FETCH, b""), prefix(id::GET_HEADS, b""), prefix(id::CONSUMER_HELLO, address)]
+    vec![
+        prefix(id::FETCH, b""),
+        prefix(id::GET_HEADS, b""),
+        prefix(id::CONSUMER_HELLO, address),
+        prefix(id::GET_POSITIONS, b""),
+    ]
 }
 
 #[cfg(test)]
@@ -104,14 +136,16 @@ mod tests {
 
     #[test]
     fn traffic_covers_the_subscriptions_of_each_role() {
-        let consumer_of = |is_isolated: bool| {
-            let acknowledgements = is_isolated.then(acknowledgements);
-            [consumer(b"a"), topic(b"t"), topics(b"t")].concat().into_iter().chain(acknowledgements).collect()
+        let consumer_of = |is_isolated: bool, is_named: bool| {
+            let positions = if is_named { positions(b"a") } else { Vec::new() };
+            let all = [consumer(b"a"), topic(b"t"), topics(b"t"), positions].concat();
+            all.into_iter().chain(is_isolated.then(acknowledgements)).collect()
         };
         for (traffic, subscriptions) in [
             (PRODUCER, producer(b"a", b"t")),
-            (consumer_traffic(false), consumer_of(false)),
-            (consumer_traffic(true), consumer_of(true)),
+            (consumer_traffic(false, false), consumer_of(false, false)),
+            (consumer_traffic(true, false), consumer_of(true, false)),
+            (consumer_traffic(false, true), consumer_of(false, true)),
             (STORE_WRITER, store_writer(b"a")),
             (STORE_READER, store_reader(b"a")),
         ] {
@@ -124,15 +158,17 @@ mod tests {
 
     #[test]
     fn only_nodes_that_exchange_messages_connect() {
-        let (consumer, isolated) = (consumer_traffic(false), consumer_traffic(true));
-        let all = [PRODUCER, consumer, isolated, STORE_WRITER, STORE_READER, INVENTORY];
+        let (consumer, isolated) = (consumer_traffic(false, false), consumer_traffic(true, false));
+        let named = consumer_traffic(false, true);
+        let all = [PRODUCER, consumer, isolated, named, STORE_WRITER, STORE_READER, INVENTORY];
         let connected = [
-            [0, 1, 1, 1, 0, 1],
-            [1, 0, 0, 0, 1, 0],
-            [1, 0, 0, 1, 1, 0],
-            [1, 0, 1, 0, 1, 0],
-            [0, 1, 1, 1, 0, 1],
-            [1, 0, 0, 0, 1, 0],
+            [0, 1, 1, 1, 1, 0, 1],
+            [1, 0, 0, 0, 0, 1, 0],
+            [1, 0, 0, 0, 1, 1, 0],
+            [1, 0, 0, 0, 1, 1, 0],
+            [1, 0, 1, 1, 0, 1, 0],
+            [0, 1, 1, 1, 1, 0, 1],
+            [1, 0, 0, 0, 0, 1, 0],
         ];
         let is_exchanged = |of: Traffic| all.map(|other| u8::from(of.is_exchanged_with(other)));
         assert_eq!(all.map(is_exchanged), connected);

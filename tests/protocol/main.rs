@@ -12,6 +12,8 @@ mod latency;
 mod latest;
 mod limits;
 mod long_records;
+mod named;
+mod positions;
 mod rig;
 mod roles;
 #[path = "../common/run.rs"]

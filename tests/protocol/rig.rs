@@ -1,10 +1,11 @@
 //! Shared by these tests: messages, a consumer and a store, each with the data that it returns.
 
 use crate::UNKNOWN;
+use dafka::committed::Committed;
 use dafka::partition_name::PartitionName;
 use dafka::protocol::consumer::{Consumer, Delivery, Start, Subscribed};
 use dafka::protocol::ingest::Limits;
-use dafka::protocol::store::reader::{EachHead, Source};
+use dafka::protocol::store::reader::{EachHead, EachPosition, Source};
 use dafka::protocol::store::replica::{Append, Replica};
 use dafka::protocol::{Outbox, Sender};
 use dafka::wire::batch::{AnyBatch, Record};
@@ -169,6 +170,22 @@ impl Source for Log {
             place = Some([of, &b"\0"[..], address].concat().into());
         }
         Ok(rest.next().and(place))
+    }
+
+    fn positions(
+        &self,
+        name: Option<&[u8]>,
+        after: Option<&[u8]>,
+        count: u64,
+        each: &mut EachPosition,
+    ) -> Result<Option<Box<[u8]>>, Self::Error> {
+        // The name of the only consumer with positions is `me`. It has one position in each partition.
+        let skip = after.map_or(0, |after| after[0] as usize);
+        let mut rest = self.partitions.iter().filter(|_| name.is_none_or(|name| name == b"me")).skip(skip);
+        for ((topic, producer), next) in rest.by_ref().take(count as usize) {
+            each(b"me", PartitionName { topic, producer }, Committed { timestamp_ms: 1, next: *next });
+        }
+        Ok(rest.next().map(|_| [skip as u8 + count as u8].into()))
     }
 
     fn read(

@@ -35,7 +35,14 @@ fn describe(message: &Message, content: Option<Content>) -> String {
             format!("{} {} {sequence} {count}", text(address), text(subject))
         }
         Message::Ack { subject, sequence, .. } => format!("{} {sequence}", text(subject)),
-        Message::GetHeads { address, .. } | Message::StoreHello { address, .. } => text(address),
+        Message::GetHeads { address, .. }
+        | Message::StoreHello { address, .. }
+        | Message::GetPositions { address, .. } => text(address),
+        Message::Commit { position: p, .. }
+        | Message::CommitAck { position: p, .. }
+        | Message::Position { position: p, .. } => {
+            format!("{} {} {}", text(p.address), text(p.subject), p.sequence)
+        }
         Message::ConsumerHello { address, subjects, .. } => {
             format!("{} {:?}", text(address), subjects.iter().map(text).collect::<Vec<_>>())
         }

@@ -11,22 +11,22 @@ use dafka::wire::{Message, Position};
 use std::ops::Range;
 
 /// The timestamp of record 0. Each further record is a millisecond later.
-const FIRST_MS: i64 = 1_000_000;
+pub(crate) const FIRST_MS: i64 = 1_000_000;
 
 /// What the peers have: which records of a partition they send, and the timestamps.
-struct Peers<'a> {
-    has: &'a dyn Fn(&[u8], u64) -> bool,
-    timestamp_ms: &'a dyn Fn(u64) -> Option<i64>,
+pub(crate) struct Peers<'a> {
+    pub(crate) has: &'a dyn Fn(&[u8], u64) -> bool,
+    pub(crate) timestamp_ms: &'a dyn Fn(u64) -> Option<i64>,
 }
 
 fn ascending(offset: u64) -> Option<i64> {
     Some(FIRST_MS + offset as i64)
 }
 
-const ALL: Peers = Peers { has: &|_, _| true, timestamp_ms: &ascending };
+pub(crate) const ALL: Peers = Peers { has: &|_, _| true, timestamp_ms: &ascending };
 
 impl Peers<'_> {
-    fn run(&self, range: Range<u64>) -> Run {
+    pub(crate) fn run(&self, range: Range<u64>) -> Run {
         let record = |offset: u64| {
             let content = Content::from(offset.to_be_bytes());
             Record { timestamp_ms: (self.timestamp_ms)(offset), ..content.into() }
@@ -36,15 +36,15 @@ impl Peers<'_> {
 }
 
 /// A consumer, and what it has delivered.
-struct Sought {
-    consumer: Consumer<Run>,
-    out: Outbox<Run>,
-    now_ms: u64,
+pub(crate) struct Sought {
+    pub(crate) consumer: Consumer<Run>,
+    pub(crate) out: Outbox<Run>,
+    pub(crate) now_ms: u64,
     /// The offsets by partition.
     delivered: Vec<(Vec<u8>, u64)>,
     /// The first record and the number of records of each FETCH.
-    fetches: Vec<(u64, u32)>,
-    heads_requested: bool,
+    pub(crate) fetches: Vec<(u64, u32)>,
+    pub(crate) heads_requested: bool,
 }
 
 fn moment(now_ms: u64) -> Subscribed {
@@ -56,22 +56,22 @@ impl Sought {
         Sought::with(Consumer::new(ME, start, Limits::default(), 0))
     }
 
-    fn with(consumer: Consumer<Run>) -> Sought {
+    pub(crate) fn with(consumer: Consumer<Run>) -> Sought {
         let (out, delivered, fetches) = (Outbox::new(), Vec::new(), Vec::new());
         let mut sought = Sought { consumer, out, now_ms: 0, delivered, fetches, heads_requested: false };
         assert!(sought.consumer.subscribe(TOPIC, SUBSCRIBED, &mut sought.out));
         sought
     }
 
-    fn seek_time(&mut self, topic: &[u8], since_ms: i64) -> bool {
+    pub(crate) fn seek_time(&mut self, topic: &[u8], since_ms: i64) -> bool {
         self.consumer.seek_all(topic, Start::Time(since_ms), moment(self.now_ms))
     }
 
-    fn seek_end(&mut self, topic: &[u8]) -> bool {
+    pub(crate) fn seek_end(&mut self, topic: &[u8]) -> bool {
         self.consumer.seek_all(topic, Start::Latest, moment(self.now_ms))
     }
 
-    fn take(&mut self, message: Message, content: Option<Run>) {
+    pub(crate) fn take(&mut self, message: Message, content: Option<Run>) {
         let mut deliveries = Vec::new();
         let Sought { consumer, out, now_ms, .. } = self;
         consumer.handle_message(&message, content, UNKNOWN, *now_ms, out, &mut deliveries);
@@ -88,17 +88,17 @@ impl Sought {
         }
     }
 
-    fn head(&mut self, producer: &[u8], last: u64) {
+    pub(crate) fn head(&mut self, producer: &[u8], last: u64) {
         self.take(Message::Head(Position::new(TOPIC, producer, TOPIC, last)), None);
     }
 
-    fn publish(&mut self, peers: &Peers, producer: &[u8], range: Range<u64>) {
+    pub(crate) fn publish(&mut self, peers: &Peers, producer: &[u8], range: Range<u64>) {
         let position = Position::new(TOPIC, producer, TOPIC, range.start);
         self.take(Message::Records(position), Some(peers.run(range)));
     }
 
     /// Lets time pass. The peers respond to each FETCH for records that they have, after a millisecond.
-    fn serve(&mut self, peers: &Peers, for_ms: u64) {
+    pub(crate) fn serve(&mut self, peers: &Peers, for_ms: u64) {
         let until_ms = self.now_ms + for_ms;
         while self.now_ms < until_ms {
             let mut deliveries = Vec::new();
@@ -127,12 +127,12 @@ impl Sought {
     }
 
     /// The offsets that were delivered since the last call.
-    fn offsets(&mut self) -> Vec<u64> {
+    pub(crate) fn offsets(&mut self) -> Vec<u64> {
         self.delivered.drain(..).map(|(_, offset)| offset).collect()
     }
 }
 
-fn range(range: Range<u64>) -> Vec<u64> {
+pub(crate) fn range(range: Range<u64>) -> Vec<u64> {
     range.collect()
 }
 

@@ -92,6 +92,7 @@ impl<P: Payload> Consumer<P> {
         }
         if is_live || run.timestamp_ms(0).is_some_and(|timestamp_ms| self.is_new(partition, timestamp_ms)) {
             self.ingest.end_doubt(partition);
+            self.commit_beginning(partition, 0);
             return true;
         }
         self.read_as_old(partition, now_ms, deliveries)
@@ -143,8 +144,9 @@ impl<P: Payload> Consumer<P> {
         now_ms: u64,
         deliveries: &mut impl Extend<Delivery<P>>,
     ) {
-        let Self { ingest, unacknowledged, .. } = self;
-        let deliver = delivering(unacknowledged, partition, now_ms, deliveries);
+        self.commit_beginning(partition, next);
+        let Self { ingest, unacknowledged, positions, .. } = self;
+        let deliver = delivering(unacknowledged, positions, partition, now_ms, deliveries);
         ingest.begin_at(partition, next, now_ms, deliver);
         self.rewind_refused(partition);
     }

@@ -18,6 +18,7 @@ impl<P: Payload> Consumer<P> {
             Some(partition) => {
                 self.forget_kept(partition);
                 self.ingest.seek(partition, next);
+                self.mark_read(partition);
             }
             None => self.ingest.remember(name, next),
         }
@@ -28,7 +29,7 @@ impl<P: Payload> Consumer<P> {
 
     /// Makes all partitions of the topics that `selector` selects (see [`Consumer::selects`]) continue where `start` says.
     /// `moment` is now. Partitions of which the consumer hears later begin there, too: it does not matter any more when
-    /// the topic was subscribed, and how far evicted partitions were read. Returns false when the selector is neither
+    /// the topic was subscribed, how far evicted partitions were read, and which positions are committed. Returns false when the selector is neither
     /// empty nor subscribed. Otherwise the caller must drop the unprocessed deliveries of these topics.
     pub fn seek_all(&mut self, selector: &[u8], start: Start, moment: Subscribed) -> bool {
         let void_serial = self.ingest.mark_evicted();
@@ -43,6 +44,7 @@ impl<P: Payload> Consumer<P> {
             }
             let is_paused = self.paused.contains(topic);
             self.forget_kept(partition);
+            self.mark_read(partition);
             match start {
                 Start::Earliest => self.ingest.seek(partition, 0),
                 Start::Latest => self.ingest.seek_end(partition, moment.now_ms),
@@ -70,8 +72,8 @@ impl<P: Payload> Consumer<P> {
         now_ms: u64,
         deliveries: &mut impl Extend<Delivery<P>>,
     ) -> bool {
-        let Self { ingest, unacknowledged, .. } = self;
-        let deliver = delivering(unacknowledged, partition, now_ms, deliveries);
+        let Self { ingest, unacknowledged, positions, .. } = self;
+        let deliver = delivering(unacknowledged, positions, partition, now_ms, deliveries);
         ingest.examine(partition, first, run, now_ms, deliver);
         self.rewind_refused(partition);
         // The response was requested for its timestamp. To keep it would only make later responses shorter.

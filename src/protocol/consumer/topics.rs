@@ -46,6 +46,8 @@ pub(super) struct Rule {
     pub(super) since: Subscribed,
     /// What was stored about evicted partitions up to this serial number does not apply.
     void_serial: u64,
+    /// Whether the rule was set by a seek. Committed positions do not apply then.
+    pub(super) is_seek: bool,
     /// A rule with a higher number was set later.
     number: u64,
 }
@@ -75,14 +77,16 @@ impl Topics {
         if self.subscriptions.contains_key(topic) {
             return false;
         }
-        let rule = self.new_rule(start, since, 0);
+        let rule = self.new_rule(start, since, None);
         self.subscriptions.insert(topic.into(), rule);
         true
     }
 
-    fn new_rule(&mut self, start: Start, since: Subscribed, void_serial: u64) -> Rule {
+    /// `void_serial`: see [`Rule`]; `None` for a subscription.
+    fn new_rule(&mut self, start: Start, since: Subscribed, void_serial: Option<u64>) -> Rule {
         self.number += 1;
-        Rule { start, since, void_serial, number: self.number }
+        let (is_seek, void_serial) = (void_serial.is_some(), void_serial.unwrap_or_default());
+        Rule { start, since, void_serial, is_seek, number: self.number }
     }
 
     /// Removes a topic. Returns false when it was not subscribed.
@@ -153,7 +157,7 @@ impl Topics {
         if !self.is_selector(selector) {
             return false;
         }
-        let rule = self.new_rule(start, since, void_serial);
+        let rule = self.new_rule(start, since, Some(void_serial));
         let mut seeks = std::mem::take(&mut self.seeks);
         seeks.retain(|earlier, _| !self.selects(selector, earlier));
         seeks.insert(selector.into(), rule);

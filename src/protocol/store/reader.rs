@@ -1,5 +1,6 @@
 //! The part of a store that answers FETCH, GET-HEADS and CONSUMER-HELLO, from the records on disk.
 
+use crate::committed::Committed;
 use crate::partition_name::PartitionName;
 use crate::protocol::answers::fair_queue::{FairQueue, Queued, request_key};
 use crate::protocol::answers::{Answers, Job};
@@ -9,6 +10,9 @@ use crate::wire::{Message, Position, PositionTemplate, Subscription, id};
 
 /// Takes the head of a partition: its name, and the offset of the last record.
 pub type EachHead<'a> = dyn FnMut(PartitionName, u64) + 'a;
+
+/// Takes the committed position of a consumer: its name, the partition, and the position.
+pub type EachPosition<'a> = dyn FnMut(&[u8], PartitionName, Committed) + 'a;
 
 /// The log that the reader reads from.
 pub trait Source {
@@ -25,6 +29,16 @@ pub trait Source {
         after: Option<&[u8]>,
         count: u64,
         each: &mut EachHead,
+    ) -> Result<Option<Box<[u8]>>, Self::Error>;
+
+    /// Passes to `each` the committed positions of one consumer, or of all consumers if `name` is `None`. Examines at
+    /// most `count` entries. `after` and the result are as in [`Source::heads`].
+    fn positions(
+        &self,
+        name: Option<&[u8]>,
+        after: Option<&[u8]>,
+        count: u64,
+        each: &mut EachPosition,
     ) -> Result<Option<Box<[u8]>>, Self::Error>;
 
     /// Passes at most `count` records from `from` on to `each`, in ascending order. May stop earlier, but only after
@@ -59,9 +73,12 @@ pub trait Stored {
     fn of_batch(batch: AnyBatch<&[u8]>) -> Self;
 }
 
-/// The limit of waiting requests for heads. At the limit, a new request evicts another one or is refused, see
-/// [`FairQueue`]. Requesters retry.
-const MAX_HEAD_JOBS: usize = 4_096;
+/// Where a source has stopped in a list, if entries are left.
+type Place = Option<Box<[u8]>>;
+
+/// The limit of waiting requests for heads and positions. At the limit, a new request evicts another one or is refused,
+/// see [`FairQueue`]. Requesters retry.
+const MAX_LIST_JOBS: usize = 4_096;
 
 /// The reader's state.
 pub struct Reader {
@@ -69,20 +86,22 @@ pub struct Reader {
     /// The store's name in its DIRECT-HEADs.
     store: Box<[u8]>,
     answers: Answers,
-    /// The waiting requests for heads. A repeated request is merged with the waiting one.
-    head_jobs: FairQueue<HeadJob>,
+    /// The waiting requests for heads or positions. A repeated request is merged with the waiting one.
+    list_jobs: FairQueue<ListJob>,
 }
 
-/// The remaining part of one request for heads.
-struct HeadJob {
-    /// The node that gets the heads.
+/// The remaining part of one request for heads or positions. Both are entries of a list.
+struct ListJob {
+    /// What is requested: [`id::DIRECT_HEAD`] or [`id::POSITION`].
+    response: u8,
+    /// The node that gets the entries.
     requester: Box<[u8]>,
-    /// The topic; empty for all topics.
+    /// The topic, or the name of the consumer; empty for all.
     topic: Box<[u8]>,
-    /// Where the source stopped, if some heads were sent already.
-    after: Option<Box<[u8]>>,
-    /// The request was repeated after some heads were sent. All heads are then sent once more, because the requester
-    /// may have missed some.
+    /// Where the source stopped, if some entries were sent already.
+    after: Place,
+    /// The request was repeated after some entries were sent. All entries are then sent once more, because the
+    /// requester may have missed some.
     is_repeated: bool,
 }
 
@@ -93,7 +112,7 @@ impl Reader {
             address: address.into(),
             store: Box::default(),
             answers: Answers::default(),
-            head_jobs: FairQueue::new(MAX_HEAD_JOBS),
+            list_jobs: FairQueue::new(MAX_LIST_JOBS),
         }
     }
 
@@ -126,28 +145,35 @@ impl Reader {
                 let partition = PartitionName { topic, producer };
                 self.answers.push(from, address, partition, *sequence..end, *takes_batches);
             }
-            Message::GetHeads { topic, address } => self.push_head_job(from, address, topic),
+            Message::GetHeads { topic, address } => {
+                self.push_list_job(from, id::DIRECT_HEAD, address, topic);
+            }
+            Message::GetPositions { topic, address } => {
+                self.push_list_job(from, id::POSITION, address, topic);
+            }
             Message::ConsumerHello { topic, address, subjects } if **topic == *self.address => {
                 let known = from();
-                subjects.iter().for_each(|subject| self.push_head_job(&|| known.clone(), address, subject));
+                for subject in subjects.iter() {
+                    self.push_list_job(&|| known.clone(), id::DIRECT_HEAD, address, subject);
+                }
             }
             _ => {}
         }
     }
 
-    /// Adds a request for heads. The empty topic means all topics.
-    fn push_head_job(&mut self, from: &Sender, requester: &[u8], topic: &[u8]) {
+    /// Adds a request for heads or positions. The empty topic means all of them.
+    fn push_list_job(&mut self, from: &Sender, response: u8, requester: &[u8], topic: &[u8]) {
         if requester.is_empty() {
             return;
         }
         let client = from().unwrap_or_else(|| requester.into());
-        let key = request_key(requester, topic);
-        match self.head_jobs.get_mut(&client, &key) {
+        let key = request_key(requester, &[&[response], topic].concat());
+        match self.list_jobs.get_mut(&client, &key) {
             Some(job) => job.is_repeated = job.after.is_some(),
             None => {
                 let (requester, topic) = (requester.into(), topic.into());
-                let job = HeadJob { requester, topic, after: None, is_repeated: false };
-                self.head_jobs.push(&client, &key, job);
+                let job = ListJob { response, requester, topic, after: None, is_repeated: false };
+                self.list_jobs.push(&client, &key, job);
             }
         }
     }
@@ -160,8 +186,8 @@ impl Reader {
         }
     }
 
-    /// Answers a part of one request for heads, with at most `count` heads. Answers a part of one FETCH, with at most
-    /// `count` records or batches. Skips requesters that cannot receive now.
+    /// Answers a part of one request for heads or positions, with at most `count` of them. Answers a part of one FETCH,
+    /// with at most `count` records or batches. Skips requesters that cannot receive now.
     ///
     /// # Errors
     /// Returns the error of the source. The current request is dropped then, and the requester retries.
@@ -173,23 +199,15 @@ impl Reader {
         out: &mut Outbox<P>,
     ) -> Result<Progress, S::Error> {
         let mut is_working = false;
-        let next = self.head_jobs.pop_for(|job| requesters.poll_reading(id::DIRECT_HEAD, &job.requester));
+        let next = self.list_jobs.pop_for(|job| requesters.poll_reading(job.response, &job.requester));
         if let Some(Queued { requester: client, key, request: job }) = next {
             is_working = true;
-            let topic = Some(&*job.topic).filter(|topic| !topic.is_empty());
-            let mut sent_count = 0;
-            let after = source.heads(topic, job.after.as_deref(), count, &mut |name, head| {
-                sent_count += 1;
-                out.message(&Message::DirectHead {
-                    position: Position::new(&job.requester, name.producer, name.topic, head),
-                    store: &self.store,
-                });
-            })?;
+            let (after, sent_count) = self.send_entries(&job, count, source, out)?;
             requesters.sent_heads(&job.requester, sent_count);
             if after.is_some() {
-                self.head_jobs.push(&client, &key, HeadJob { after, ..job });
+                self.list_jobs.push(&client, &key, ListJob { after, ..job });
             } else if job.is_repeated {
-                self.head_jobs.push(&client, &key, HeadJob { after: None, is_repeated: false, ..job });
+                self.list_jobs.push(&client, &key, ListJob { after: None, is_repeated: false, ..job });
             }
         }
         let next = self.answers.pop_for(|job| requesters.poll_reading(job.response_id(), &job.requester));
@@ -222,6 +240,39 @@ impl Reader {
                 }
             }
         }
-        Ok(Progress::of(!self.answers.is_empty() || !self.head_jobs.is_empty(), is_working))
+        Ok(Progress::of(!self.answers.is_empty() || !self.list_jobs.is_empty(), is_working))
+    }
+
+    /// Sends at most `count` heads or positions. Returns where the source stopped, and how many were sent.
+    fn send_entries<S: Source, P>(
+        &self,
+        job: &ListJob,
+        count: u64,
+        source: &S,
+        out: &mut Outbox<P>,
+    ) -> Result<(Place, u64), S::Error> {
+        let topic = Some(&*job.topic).filter(|topic| !topic.is_empty());
+        let (after, store, mut sent_count) = (job.after.as_deref(), &*self.store, 0);
+        let after = if job.response == id::POSITION {
+            let after = source.positions(topic, after, count, &mut |name, partition, committed| {
+                sent_count += 1;
+                let Committed { timestamp_ms, next } = committed;
+                let position = Position::new(&job.requester, partition.producer, partition.topic, next);
+                out.message(&Message::Position { position, timestamp_ms, name, store });
+            })?;
+            if after.is_none() {
+                // The end of the response.
+                let position = Position::new(&job.requester, b"", b"", 0);
+                out.message(&Message::Position { position, timestamp_ms: 0, name: &job.topic, store });
+            }
+            after
+        } else {
+            source.heads(topic, after, count, &mut |name, head| {
+                sent_count += 1;
+                let position = Position::new(&job.requester, name.producer, name.topic, head);
+                out.message(&Message::DirectHead { position, store });
+            })?
+        };
+        Ok((after, sent_count))
     }
 }

@@ -1,16 +1,22 @@
 //! The part of a store that receives records: puts each partition in order, passes the records on to be written, and
 //! acknowledges those on disk.
 
+use super::commits::{Commit, Commits, FindPosition};
 use super::comparison::{Comparison, Held};
 use crate::partition_name::PartitionName;
 use crate::protocol::ingest::{Index, Ingest, Limits, Statistics};
-use crate::protocol::notice::Notice;
+use crate::protocol::notice::{Notice, Refusal};
 use crate::protocol::{Outbox, Payload, Sender, last_of};
 use crate::wire::{Message, Position, Subscription, id};
 
 /// When another store has connected, this store waits for this time before it requests the heads of the other store. By
 /// then the connections in both directions exist.
 const NEW_STORE_MS: u64 = 200;
+
+/// The interval between two requests for the positions of the other stores. The second constant is added for each
+/// position in their responses. Nearly all positions arrive earlier, as COMMITs.
+const POSITIONS_INTERVAL_MS: u64 = 30_000;
+const POSITIONS_INTERVAL_PER_POSITION_MS: u64 = 1;
 /// The shortest time between two notices of a twin store.
 const TWIN_INTERVAL_MS: u64 = 60_000;
 
@@ -37,6 +43,8 @@ pub struct Replica<P> {
     ingest: Ingest<P>,
     resume: Option<Box<Resume>>,
     comparison: Option<Comparison>,
+    /// The positions of consumers; `None` if the store keeps none.
+    commits: Option<Commits>,
     /// The state on disk of each partition, by index.
     durable: Vec<Durable>,
     /// Partitions whose ACK the next [`Replica::poll_acks`] sends.
@@ -45,6 +53,9 @@ pub struct Replica<P> {
     refresh_ms: u64,
     /// How many DIRECT-HEADs have come since the heads were last requested.
     head_count: usize,
+    /// The same for positions.
+    positions_ms: u64,
+    position_count: u64,
     /// Whether another store uses this store's name.
     has_twin: bool,
     /// No notice of a twin store before this time.
@@ -69,10 +80,13 @@ impl<P: Payload> Replica<P> {
             ingest: Ingest::new(address, Limits { evicted_positions: 0, ..limits }),
             resume: None,
             comparison: None,
+            commits: None,
             durable: Vec::new(),
             acks_due: Vec::new(),
             refresh_ms: now_ms + NEW_STORE_MS,
             head_count: 0,
+            positions_ms: now_ms + NEW_STORE_MS,
+            position_count: 0,
             has_twin: false,
             twin_ms: 0,
         }
@@ -94,6 +108,32 @@ impl<P: Payload> Replica<P> {
     pub fn comparing(self, held: Box<dyn Held>) -> Self {
         let comparison = Some(Comparison::new(held, &self.address));
         Replica { comparison, ..self }
+    }
+
+    /// Keeps the committed positions of consumers. `find` returns the positions on disk.
+    pub fn keeping_positions(self, find: Box<FindPosition>) -> Self {
+        Replica { commits: Some(Commits::new(find)), ..self }
+    }
+
+    /// Handles a COMMIT, or a POSITION of another store. `unix_ms` is the time since the Unix epoch. Returns the
+    /// position if it must be written.
+    pub fn handle_commit(&mut self, message: &Message, unix_ms: u64, now_ms: u64) -> Option<Commit> {
+        self.position_count += u64::from(matches!(message, Message::Position { .. }));
+        self.commits.as_mut()?.handle_message(message, unix_ms, now_ms)
+    }
+
+    /// The names of a position that [`Replica::handle_commit`] has returned are too long to be written.
+    pub fn handle_commit_too_long(&mut self, commit: Commit) {
+        if let Some(commits) = &mut self.commits {
+            commits.refuse(commit.name, Refusal::TooLong);
+        }
+    }
+
+    /// A position that [`Replica::handle_commit`] has returned was written.
+    pub fn handle_commit_written(&mut self, commit: Commit) {
+        if let Some(commits) = &mut self.commits {
+            commits.handle_written(commit);
+        }
     }
 
     /// Adds a partition that is on disk up to, not including, `next`. Returns `None` when there are too many
@@ -207,6 +247,7 @@ impl<P: Payload> Replica<P> {
     pub fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64) {
         if subscription.subscribe && subscription.id == id::GET_HEADS && subscription.topic.is_empty() {
             self.refresh_ms = self.refresh_ms.min(now_ms + NEW_STORE_MS);
+            self.positions_ms = self.positions_ms.min(now_ms + NEW_STORE_MS);
         }
     }
 
@@ -218,8 +259,9 @@ impl<P: Payload> Replica<P> {
         self.acknowledge(partition);
     }
 
-    /// Sends the ACKs that are due, one for each partition.
+    /// Sends the ACKs that are due, one for each partition, and confirms commits.
     pub fn poll_acks(&mut self, out: &mut Outbox<P>) {
+        self.commits.iter_mut().for_each(|commits| commits.poll_confirmations(&self.store, out));
         for index in self.acks_due.drain(..) {
             let durable = &mut self.durable[index.0];
             durable.is_ack_due = false;
@@ -250,7 +292,8 @@ impl<P: Payload> Replica<P> {
             return Some(Notice::TwinStore);
         }
         let divergence = self.comparison.as_mut().and_then(Comparison::poll_divergence);
-        divergence.map(Notice::Divergence).or_else(|| self.ingest.poll_notice())
+        let of_commits = || self.commits.as_mut().and_then(|commits| commits.poll_notice(now_ms));
+        divergence.map(Notice::Divergence).or_else(of_commits).or_else(|| self.ingest.poll_notice())
     }
 
     /// Returns the counters so far.
@@ -261,7 +304,9 @@ impl<P: Payload> Replica<P> {
     /// When [`Replica::handle_timeout`] must be called next.
     pub fn due_ms(&self) -> u64 {
         let compare_ms = self.comparison.as_ref().and_then(Comparison::due_ms);
-        [self.ingest.due_ms(), compare_ms].into_iter().flatten().fold(self.refresh_ms, u64::min)
+        let positions_ms = self.commits.as_ref().map(|_| self.positions_ms);
+        let due_ms = [self.ingest.due_ms(), compare_ms, positions_ms];
+        due_ms.into_iter().flatten().fold(self.refresh_ms, u64::min)
     }
 
     /// Sends the FETCHes and the GET-HEADS that are due.
@@ -275,6 +320,11 @@ impl<P: Payload> Replica<P> {
             self.refresh_ms = now_ms + self.ingest.begin_refresh(head_count);
             // The empty topic requests the heads of all topics.
             out.message(&Message::GetHeads { topic: b"", address: &self.address });
+        }
+        if self.commits.is_some() && now_ms >= self.positions_ms {
+            let wait_ms = std::mem::take(&mut self.position_count) * POSITIONS_INTERVAL_PER_POSITION_MS;
+            self.positions_ms = now_ms + POSITIONS_INTERVAL_MS + wait_ms;
+            out.message(&Message::GetPositions { topic: b"", address: &self.address });
         }
     }
 
