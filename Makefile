@@ -120,10 +120,13 @@ manual: ## the manual pages: complete, without warnings, their examples work
 python: ## the Python package: its tests, its wheel
 	scripts/check-python $(STAGE)
 
-soak: soak-hosts soak-crash soak-hostile soak-many soak-memcheck soak-simulation mutations ## what takes long: random runs for SECONDS (default 300)
+soak: soak-hosts soak-positions soak-crash soak-hostile soak-many soak-memcheck soak-simulation mutations ## what takes long: random runs for SECONDS (default 300)
 
 soak-hosts: deps ## a host that is cut off for a minute
 	cargo test --locked --test e2e several_hosts:: -- --ignored
+
+soak-positions: deps ## a consumer with a name that is killed 100 times
+	cargo test --locked --test e2e positions:: -- --ignored
 
 soak-simulation: deps ## random seeds of the simulation for SECONDS
 	DAFKA_SIM_SECONDS=$(SECONDS) cargo test --locked --test simulation -- \
@@ -166,4 +169,4 @@ clean: ## remove what was built
 	rm -rf $(TARGET)
 
 .PHONY: help deps build install stage demo check lint test-build test library c-build c-test memcheck sanitize packages \
-	readme manual python soak soak-hosts soak-crash soak-hostile soak-many soak-memcheck soak-simulation replay mutations bench header man clean
+	readme manual python soak soak-hosts soak-positions soak-crash soak-hostile soak-many soak-memcheck soak-simulation replay mutations bench header man clean

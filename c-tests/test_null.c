@@ -211,6 +211,8 @@ s_test_consumer (zconfig_t *config)
     CHECK (dafka_consumer_pause (NULL, "topic") == -1);
     CHECK (dafka_consumer_resume (NULL, "topic") == -1);
     CHECK (dafka_consumer_lag (NULL, "topic") == -1);
+    CHECK (dafka_consumer_commit (NULL) == -1);
+    CHECK (dafka_consumer_commit_msg (NULL, NULL) == -1);
     CHECK (dafka_consumer_unsubscribe (NULL, "topic") == -1);
     CHECK (dafka_consumer_unsubscribe (NULL, NULL) == -1);
     CHECK (dafka_consumer_address (NULL) == NULL);
@@ -233,6 +235,7 @@ s_test_consumer (zconfig_t *config)
     CHECK (dafka_consumer_pause (consumer, NULL) == -1);
     CHECK (dafka_consumer_resume (consumer, NULL) == -1);
     CHECK (dafka_consumer_lag (consumer, NULL) == -1);
+    CHECK (dafka_consumer_commit_msg (consumer, NULL) == -1);
     CHECK (dafka_consumer_unsubscribe (consumer, NULL) == -1);
     CHECK (zlist_size (dafka_consumer_subscription (consumer)) == 0);
     dafka_consumer_destroy (&consumer);

@@ -144,6 +144,15 @@ pub enum Isolation {
     Acknowledged,
 }
 
+/// When a consumer with a name commits its positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// At an interval, and at the end.
+    Auto,
+    /// When the application calls for it.
+    Manual,
+}
+
 /// What a consumer delivers, and its limits.
 #[derive(Clone, Debug)]
 pub struct Consumer {
@@ -153,6 +162,12 @@ pub struct Consumer {
     pub isolation: Isolation,
     /// `consumer/topic_match`: which topics a subscription matches.
     pub topic_match: TopicMatch,
+    /// `consumer/name`: the name under which stores keep the consumer's positions.
+    pub name: Option<Vec<u8>>,
+    /// `consumer/commit`: when positions are committed.
+    pub commit: Commit,
+    /// `consumer/commit_interval`: time between two automatic commits.
+    pub commit_interval_ms: u64,
     /// `consumer/high_watermark`: messages that may wait to be processed; 0 = only `max_unread_bytes` limits them.
     pub high_watermark: i32,
     /// `consumer/max_unread_bytes`: memory of messages that wait to be processed.
@@ -354,6 +369,9 @@ impl Consumer {
             offset_reset: keys.offset_reset("consumer/offset/reset"),
             isolation: keys.isolation("consumer/isolation"),
             topic_match: keys.topic_match("consumer/topic_match"),
+            name: keys.consumer_name("consumer/name"),
+            commit: keys.commit("consumer/commit"),
+            commit_interval_ms: keys.number("consumer/commit_interval", 1_000, 1, MAX_MS) as u64,
             high_watermark: keys.high_watermark("consumer/high_watermark", MAX_UNREAD_COUNT),
             max_unread_bytes: keys.count("consumer/max_unread_bytes", 256 << 20),
             reorder_bytes: keys.count("consumer/reorder_bytes", 64 << 20),

@@ -14,18 +14,21 @@ use super::role::{Flow, Receives, Role};
 use super::{MAX_UNSENT_REQUEST_COUNT, Result, Run, max_records_frame_len_bytes};
 use crate::net::{Awaited, Frame, Kind, Origin, Pipe, Socket, TERM, now_ms, unix_ms, uptime_ms};
 use crate::partition_name::PartitionName;
+use crate::protocol::consumer::positions::MAX_POSITIONS;
 use crate::protocol::consumer::{Consumer, Delivery, Start, Subscribed};
 use crate::protocol::ingest::Limits;
 use crate::protocol::notice::Notice;
 use crate::protocol::{Outbox, Sender, subscriptions};
-use crate::settings::{Isolation, OffsetReset, Settings, TopicMatch};
+use crate::settings::{Commit, Isolation, OffsetReset, Settings, TopicMatch};
 use crate::wire::{MAX_NAME_LEN, Message, Position, Subscription};
-use owner::{LAG, PAUSE, RESUME, SEEK, SEEK_END, SEEK_TIME, decode_seek};
+use commits::Commits;
+use owner::{COMMIT, LAG, PAUSE, RESUME, SEEK, SEEK_END, SEEK_TIME, decode_seek};
 use zmq::{POLLIN, POLLOUT, PollEvents};
 
+mod commits;
 mod owner;
 
-pub use owner::{SeekError, command, lag, pause, resume, seek, seek_end, seek_time};
+pub use owner::{SeekError, command, commit, lag, pause, resume, seek, seek_end, seek_time};
 
 /// While more messages wait, the actor collects this many records before it delivers them.
 const DELIVERY_COUNT: usize = 64;
@@ -50,7 +53,13 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
     let own = address.as_bytes();
     let is_isolated = settings.consumer.isolation == Isolation::Acknowledged;
     let acknowledgements = is_isolated.then(subscriptions::acknowledgements);
-    let subscriptions: Vec<_> = subscriptions::consumer(own).into_iter().chain(acknowledgements).collect();
+    let name = settings.consumer.name.as_deref().filter(|_| matches!(sink, Sink::Queue(_)));
+    if settings.consumer.name.is_some() && name.is_none() {
+        log::error!("Consumer: consumer/name is ignored, because the consumer has no record pipe");
+    }
+    let positions = name.map(|_| subscriptions::positions(own));
+    let further = acknowledgements.into_iter().chain(positions.into_iter().flatten());
+    let subscriptions: Vec<_> = subscriptions::consumer(own).into_iter().chain(further).collect();
     let node = Node::start(
         &Config {
             name: "Consumer",
@@ -62,7 +71,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
             max_frame_len_bytes: max_records_frame_len_bytes(settings.consumer.max_record_bytes),
             max_frame_key: Some("consumer/max_record_bytes"),
             subscriptions: &subscriptions,
-            traffic: subscriptions::consumer_traffic(is_isolated),
+            traffic: subscriptions::consumer_traffic(is_isolated, name.is_some()),
             beacon: &settings.beacon,
         },
         pipe,
@@ -81,17 +90,26 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
     if settings.consumer.topic_match == TopicMatch::Prefix {
         consumer = consumer.matching_prefixes();
     }
+    if let Some(name) = name {
+        consumer = consumer.named(name, MAX_POSITIONS, now_ms());
+    }
     pipe.signal_ready()?;
     if is_isolated {
         consumer = consumer.isolated(settings.consumer.reorder_bytes);
     }
-    let inbox = Inbox::new(settings.consumer.max_unread_bytes, limit_count(settings.consumer.high_watermark));
+    let mut inbox =
+        Inbox::new(settings.consumer.max_unread_bytes, limit_count(settings.consumer.high_watermark));
+    inbox.has_urgent = name.is_some();
     let role = ConsumerRole {
         // A separate socket has not received its signal yet.
         is_blocked: matches!(sink, Sink::Socket(_)),
         sink,
         verbose: settings.consumer.verbose,
         consumer,
+        commits: name.map(|_| {
+            let is_auto = settings.consumer.commit == Commit::Auto;
+            Commits::new(is_auto.then_some(settings.consumer.commit_interval_ms))
+        }),
         deliveries: Vec::new(),
         records: RecordList::default(),
     };
@@ -103,6 +121,8 @@ struct ConsumerRole<'a> {
     sink: Sink<'a>,
     verbose: bool,
     consumer: Consumer<Run>,
+    /// The commits, if the consumer has a name.
+    commits: Option<Commits>,
     /// The records that the present call of the state machine delivers. Empty between the calls.
     deliveries: Vec<Delivery<Run>>,
     /// Records that the sink has not accepted yet.
@@ -114,14 +134,20 @@ struct ConsumerRole<'a> {
 impl Role for ConsumerRole<'_> {
     const RECEIVES: Receives = Receives::Records;
 
-    /// No message is processed while the sink is full.
+    /// Only POSITIONs and COMMIT-ACKs are processed while the sink is full, while the consumer waits for its positions,
+    /// and while it ends.
     fn can_receive(&self) -> bool {
-        !self.is_blocked
+        !self.is_blocked && !self.consumer.is_waiting() && !self.is_ending()
     }
 
-    /// While the sink is full, responses wait unread, so requests must not be repeated.
-    fn due_ms(&self, _: u64) -> Option<u64> {
-        (!self.is_blocked).then(|| self.consumer.due_ms())
+    /// While no message is processed, responses wait unread, so requests must not be repeated.
+    fn due_ms(&self, role_ms: u64) -> Option<u64> {
+        let of_role = self.can_receive().then(|| self.consumer.due_ms());
+        let of_commits = self.commits.as_ref().and_then(Commits::due_ms);
+        let real = of_commits.into_iter().chain(self.consumer.positions_due_ms()).min();
+        // The clock of these two does not stand still.
+        let real = real.map(|due_ms| role_ms + due_ms.saturating_sub(now_ms()));
+        of_role.into_iter().chain(real).min()
     }
 
     fn pipe_events(&self) -> PollEvents {
@@ -147,7 +173,12 @@ impl Role for ConsumerRole<'_> {
         _: u64,
     ) -> Result<Flow> {
         match (command, argument) {
-            (TERM, _) => return Ok(Flow::End),
+            (TERM, _) => return Ok(self.begin_end()),
+            (COMMIT, _) => {
+                if let (Sink::Queue(writer), Some(commits)) = (&self.sink, &mut self.commits) {
+                    commits.collect(writer, &mut self.consumer);
+                }
+            }
             (b"SUBSCRIBE", Some(topic)) => self.subscribe(common, topic.as_ref())?,
             (b"UNSUBSCRIBE", Some(topic)) => self.unsubscribe(common, topic.as_ref())?,
             (SEEK, Some(argument)) => {
@@ -180,8 +211,9 @@ impl Role for ConsumerRole<'_> {
         Ok(Flow::Continue)
     }
 
-    /// A store subscribes to the CONSUMER-HELLOs that consumers send to it.
+    /// A store subscribes to the CONSUMER-HELLOs that consumers send to it, and to GET-POSITIONS.
     fn handle_subscription(&mut self, subscription: &Subscription, _: Origin, _: u64, out: &mut Outbox<Run>) {
+        self.consumer.handle_position_store(subscription, now_ms());
         self.consumer.handle_subscription(subscription, out);
     }
 
@@ -202,6 +234,10 @@ impl Role for ConsumerRole<'_> {
         now_ms: u64,
     ) -> Result {
         let Self { consumer, deliveries, records, .. } = self;
+        if let Message::Position { .. } | Message::CommitAck { .. } = message {
+            consumer.handle_position(message, self::now_ms());
+            return Ok(());
+        }
         consumer.handle_message(message, content, from, now_ms, &mut common.outbox, deliveries);
         take_deliveries(consumer, deliveries, records);
         if records.len() >= DELIVERY_COUNT { self.deliver(false) } else { Ok(()) }
@@ -219,7 +255,7 @@ impl Role for ConsumerRole<'_> {
 
     fn turn(&mut self, common: &mut Common, is_extra_ready: bool) -> Result<Flow> {
         self.deliver(is_extra_ready)?;
-        if !self.is_blocked {
+        if self.can_receive() {
             let Self { consumer, deliveries, records, .. } = self;
             consumer.handle_unread(common.inbox.oldest_ms());
             consumer.handle_uptime(uptime_ms());
@@ -229,11 +265,16 @@ impl Role for ConsumerRole<'_> {
                 self.deliver(false)?;
             }
         }
-        Ok(Flow::Continue)
+        let mut has_ended = false;
+        if let (Sink::Queue(writer), Some(commits)) = (&self.sink, &mut self.commits) {
+            has_ended = commits.handle_timeout(writer, &mut self.consumer);
+            self.consumer.handle_positions_timeout(now_ms(), &mut common.outbox);
+        }
+        Ok(if has_ended { Flow::End } else { Flow::Continue })
     }
 
-    fn poll_notice(&mut self, now_ms: u64) -> Option<Notice> {
-        self.consumer.poll_notice(now_ms)
+    fn poll_notice(&mut self, role_ms: u64) -> Option<Notice> {
+        self.consumer.poll_notice(role_ms).or_else(|| self.consumer.poll_positions_notice(now_ms()))
     }
 
     fn end(self, common: Common) -> Result {
@@ -250,6 +291,21 @@ impl Role for ConsumerRole<'_> {
 }
 
 impl ConsumerRole<'_> {
+    fn is_ending(&self) -> bool {
+        self.commits.as_ref().is_some_and(Commits::is_ending)
+    }
+
+    /// A consumer with a name ends when its last commits are confirmed.
+    fn begin_end(&mut self) -> Flow {
+        match (&self.sink, &mut self.commits) {
+            (Sink::Queue(writer), Some(commits)) => {
+                commits.begin_end(writer, &mut self.consumer);
+                Flow::Continue
+            }
+            _ => Flow::End,
+        }
+    }
+
     fn subscribe(&mut self, common: &mut Common, topic: &[u8]) -> Result {
         if !is_subscription(topic) {
             log::error!("Consumer: a topic has at most {MAX_NAME_LEN} bytes and no NUL");

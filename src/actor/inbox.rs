@@ -22,6 +22,9 @@ const MAX_LAG: Duration = Duration::from_millis(20);
 /// a batch.
 const MAX_FILL_COUNT: usize = 20 * BATCH_COUNT;
 
+/// The most urgent messages that wait. They are processed in the same turn.
+const MAX_URGENT_COUNT: usize = MAX_FILL_COUNT;
+
 /// The limit of the bytes that all inboxes of a process hold together. An inbox whose own limit is higher applies its
 /// own limit to this sum. For responses, the limits are twice as high.
 const MAX_PROCESS_BYTES: usize = 1 << 30;
@@ -46,6 +49,11 @@ pub(super) fn limit_count(high_watermark: i32) -> usize {
 /// A queue of received messages.
 pub(super) struct Inbox {
     queue: MessageQueue,
+    /// Whether POSITIONs and COMMIT-ACKs are urgent. A consumer needs them also while it processes nothing else. A store
+    /// writes POSITIONs to its disk, so there they wait with the records.
+    pub(super) has_urgent: bool,
+    /// Messages that do not wait behind the others.
+    urgent: VecDeque<Received>,
     /// When the messages in the queue were taken off the socket: pairs of a time in milliseconds and a number of
     /// messages. The oldest pair is first.
     arrivals: VecDeque<(u64, usize)>,
@@ -67,6 +75,8 @@ impl Inbox {
     pub(super) fn new(limit_bytes: usize, limit_count: usize) -> Inbox {
         Inbox {
             queue: MessageQueue::default(),
+            has_urgent: false,
+            urgent: VecDeque::new(),
             arrivals: VecDeque::new(),
             counted_bytes: 0,
             limit_bytes,
@@ -114,7 +124,19 @@ impl Inbox {
         Ok(())
     }
 
+    /// The next message that the actor processes even while it accepts no others.
+    pub(super) fn next_urgent(&mut self) -> Option<Received> {
+        self.urgent.pop_front()
+    }
+
     fn push(&mut self, received: Received, now_ms: u64) {
+        if self.has_urgent && received.is_position() && received.content.is_none() {
+            // The requester requests lost positions again.
+            if self.urgent.len() < MAX_URGENT_COUNT {
+                self.urgent.push_back(received.into_own_memory());
+            }
+            return;
+        }
         let limit_factor = if received.is_live_record() { 1 } else { 2 };
         let is_full = self.queue.occupied_bytes() >= self.limit_bytes.saturating_mul(limit_factor)
             || self.is_process_full(limit_factor)
@@ -231,6 +253,17 @@ mod tests {
         assert_eq!(inbox.dropped(), 15);
         while inbox.next(&socket, &backlog).unwrap().is_some() {}
         assert_eq!(inbox.queue.occupied_bytes(), 0);
+    }
+
+    /// A store whose disk is slow must not take positions without a limit.
+    #[test]
+    fn positions_are_urgent_only_where_they_must_be() {
+        for (has_urgent, waiting) in [(false, (1, 0)), (true, (0, 1))] {
+            let mut inbox = Inbox::new(3_000, 100);
+            inbox.has_urgent = has_urgent;
+            inbox.push(Received { content: Content::None, ..message(id::POSITION, 0) }, 0);
+            assert_eq!((inbox.queue.len(), inbox.urgent.len()), waiting);
+        }
     }
 
     /// If the queue did not copy messages, each message that libzmq has received in a separate read would keep a buffer

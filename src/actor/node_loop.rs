@@ -135,7 +135,11 @@ fn read_messages<R: Role>(common: &mut Common, role: &mut R) -> Result {
         handle_message(common, role, received, read_ms)?;
     }
     role.after_messages()?;
-    common.inbox.fill(&common.node.subscriber, &common.node.unread, common.clock.now_ms())
+    common.inbox.fill(&common.node.subscriber, &common.node.unread, common.clock.now_ms())?;
+    while let Some(received) = common.inbox.next_urgent() {
+        handle_message(common, role, received, read_ms)?;
+    }
+    Ok(())
 }
 
 /// Passes a message to the role, unless it has the wrong number of frames or comes from the wrong sender.

@@ -5,7 +5,7 @@
 
 use super::printable;
 use crate::net::{Peer, Warning, now_ms};
-use crate::protocol::notice::{AckStall, Notice};
+use crate::protocol::notice::{AckStall, Notice, Refusal};
 use crate::protocol::store::comparison::Divergence;
 use std::collections::VecDeque;
 
@@ -98,6 +98,23 @@ impl<'a> Notices<'a> {
             }
             Notice::AckStalled(stall) => log::warn!("{name}: {address} {}", describe_stall(&stall)),
             Notice::AcksResumed => log::info!("{name}: stores acknowledge the records of {address} again"),
+            Notice::CommitsStalled { count, ms } => log::warn!(
+                "{name}: no store has confirmed a position for {} s; {count} positions wait to be committed",
+                ms / 1_000
+            ),
+            Notice::PositionsMissing { responded, stores } => log::warn!(
+                "{name}: does not wait longer for its positions. {responded} of {stores} connected stores have sent \
+                 them. Partitions without a position begin where consumer/offset/reset says"
+            ),
+            Notice::PositionRefused { name: consumer, reason } => log::warn!(
+                "{name}: a position of the consumer {} is not stored, because {}",
+                printable(&consumer),
+                describe_refusal(reason)
+            ),
+            Notice::SharedName { name: consumer } => log::warn!(
+                "{name}: two consumers have the name {}; each one reads all records, and the later commit is valid",
+                printable(&consumer)
+            ),
             Notice::TwinStore => log::warn!(
                 "{name}: another store has this store's name, because one database is a copy of the other. Both count \
                  as one store. To make the copy a separate store, stop it and remove the file dafka.lock from it"
@@ -158,6 +175,16 @@ fn log_divergence(name: &str, divergence: &Divergence) {
         "{name}: partition {address} of {subject}: record {offset} differs from that of the store {store}{sender}. \
          Stores hold different records of this partition; at least one of them is wrong"
     );
+}
+
+fn describe_refusal(reason: Refusal) -> &'static str {
+    match reason {
+        Refusal::TooMany => {
+            "the store has reached its limit of names, of partitions of one name, or of positions"
+        }
+        Refusal::TooLong => "its name, its topic and the address of the producer are too long together",
+        Refusal::Future => "its timestamp is more than a year after the time of this host's clock",
+    }
 }
 
 fn describe_stall(stall: &AckStall) -> String {

@@ -18,21 +18,25 @@
 //! queue. If the actor ends before it has sent them, the reader takes them from the queue after the last frame.
 
 mod list;
+mod progress;
 mod reader;
 mod sent_records;
 #[cfg(test)]
 mod tests;
 
 pub(super) use list::RecordList;
+pub use progress::CommitEnd;
 pub use reader::RecordReader;
 
+use progress::Progress;
 use sent_records::SentRecords;
 
 use super::{Result, Run};
 use crate::czmq::exit;
 use crate::net::{Awaited, Frame, Socket};
-use crate::partition_name::PartitionName;
+use crate::partition_name::{PartitionName, SharedPartitionName};
 use crate::protocol::Payload;
+use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -160,6 +164,8 @@ struct RecordQueue {
     /// The most records in the queue.
     max_count: usize,
     sent_records: SentRecords,
+    /// What the application has processed, if the consumer has a name.
+    progress: Progress,
     /// This library has read a record from the pipe.
     is_read: AtomicBool,
     /// The actor has ended in frame mode, and records are left that did not fit into the pipe.
@@ -223,6 +229,7 @@ pub fn record_queue(sink: Socket, max_count: usize) -> Result<(RecordWriter, Rec
         state: Mutex::new(state),
         max_count,
         sent_records: SentRecords::default(),
+        progress: Progress::default(),
         is_read: AtomicBool::new(false),
         has_rest: AtomicBool::new(false),
     });
@@ -287,10 +294,22 @@ impl RecordWriter {
     pub(super) fn retain_paused(&self, keeps: impl Fn(&[u8]) -> bool) {
         self.queue.lock().paused.retain(|name| keeps(name.topic));
     }
+
+    /// Asks the application for its positions, and takes those that it has published: for each partition, the record to
+    /// read next. Also returns how many commits the application has requested.
+    pub(super) fn take_positions(&self) -> (HashMap<SharedPartitionName, u64>, u64) {
+        self.queue.progress.take()
+    }
+
+    /// Stores have confirmed the first `count` commits that the application has requested.
+    pub(super) fn confirm(&self, count: u64) {
+        self.queue.progress.confirm(count);
+    }
 }
 
 impl Drop for RecordWriter {
     fn drop(&mut self) {
+        self.queue.progress.end();
         let mut state = self.queue.lock();
         let has_rest = state.mode != Mode::Queue && !state.records.is_empty();
         self.queue.has_rest.store(has_rest, Ordering::Release);

@@ -59,7 +59,7 @@ impl RequesterTable {
     /// Handles a peer's subscription to the node's publishing socket.
     pub(super) fn handle_subscription(&mut self, subscription: &Subscription, frame: &Frame) {
         match subscription.id {
-            id::DIRECT_RECORD | id::DIRECT_RECORDS | id::DIRECT_HEAD => {
+            id::DIRECT_RECORD | id::DIRECT_RECORDS | id::DIRECT_HEAD | id::POSITION => {
                 self.readers.subscription(&frame.as_ref()[1..], subscription.subscribe, frame);
             }
             id::FETCH if subscription.subscribe => {
@@ -118,6 +118,7 @@ impl RequesterTable {
         match message {
             Message::Fetch { address, .. }
             | Message::GetHeads { address, .. }
+            | Message::GetPositions { address, .. }
             | Message::ConsumerHello { address, .. } => self.directory.is_from(origin, address),
             _ => Some(true),
         }
@@ -131,7 +132,9 @@ impl RequesterTable {
 
 impl Requesters for RequesterTable {
     fn poll_reading(&mut self, id: u8, requester: &[u8]) -> Reading {
-        if id == id::DIRECT_HEAD && self.heads_over_rate(requester) >= self.heads_at_once {
+        if [id::DIRECT_HEAD, id::POSITION].contains(&id)
+            && self.heads_over_rate(requester) >= self.heads_at_once
+        {
             return Reading::Full;
         }
         let home = self.directory.endpoint_of(requester);

@@ -159,10 +159,19 @@ impl Printer<'_> {
                 self.left_count = self.left_count.map(|left| left - 1);
             }
             count += 1;
-            if count.is_multiple_of(1_000) && signals.is_pending() {
-                break;
+            if count.is_multiple_of(1_000) {
+                // A consumer with a name commits its progress also while records always wait.
+                if consumer.has_name() {
+                    output.flush()?;
+                    consumer.mark_processed();
+                }
+                if signals.is_pending() {
+                    break;
+                }
             }
         }
-        Ok(output.flush()?)
+        output.flush()?;
+        consumer.mark_processed();
+        Ok(())
     }
 }

@@ -263,6 +263,12 @@ impl dafka_proto_t {
             } => {
                 (address, subject, sequence, count) = (from, of, first, wanted);
             }
+            Message::Commit { .. }
+            | Message::CommitAck { .. }
+            | Message::Position { .. }
+            | Message::GetPositions { .. } => {
+                unreachable!("decode refuses the message, because 0.1.0 does not have it")
+            }
             Message::Ack { topic: _, subject: of, sequence: last, store: _ } => {
                 (subject, sequence) = (of, last)
             }

@@ -3,8 +3,9 @@
 //! A consumer receives the records of all partitions of its topics. It requests missed records from producers and
 //! stores (RFC 46/DAFKA, "The FETCH Command"). It delivers the records of one partition in order, and each record once.
 //! It delivers records of different partitions in the order in which they arrive. `dafka_consumer_msg_recv` reads the
-//! next record. A consumer does not store its position: each new consumer begins where `consumer/offset/reset` says, or
-//! where `dafka_consumer_seek`, `dafka_consumer_seek_time` or `dafka_consumer_seek_end` says.
+//! next record. A new consumer begins where `consumer/offset/reset` says, or where `dafka_consumer_seek`,
+//! `dafka_consumer_seek_time` or `dafka_consumer_seek_end` says. A consumer with a name (`consumer/name`) continues where
+//! the last consumer with this name has stopped.
 //!
 //! Records wait for the application in the record pipe, which is a pair of sockets and a queue. `zsys_set_pipehwm`
 //! limits the number of these records, and the queue holds at most 4 MiB. When the application reads slowly, the record
@@ -17,6 +18,23 @@
 //! and `beacon/pub_address` (the addresses of the tower) and `consumer/offset/reset`. With `latest`, the default, a
 //! consumer reads the records that are published after its subscription. With `earliest` it reads each partition from
 //! its first record.
+//!
+//! # Committed positions
+//!
+//! A consumer with a name (`consumer/name`) commits to the stores which records the application has processed. With
+//! `consumer/commit` = `auto`, the default, a record counts as processed when the application asks for the next record.
+//! The consumer then commits it within two intervals (`consumer/commit_interval`), and when it ends. So a program that
+//! ends while it processes a record gets this record again. `dafka_consumer_destroy` waits up to 2 seconds until a
+//! store has confirmed the last commits. With `manual`, the consumer commits only in `dafka_consumer_commit` and
+//! `dafka_consumer_commit_msg`.
+//!
+//! At its start, a consumer with a name waits until the connected stores have sent its positions, and no further store
+//! has connected for 1.2 seconds. After 3 seconds it delivers records in any case. `consumer/offset/reset` applies to
+//! partitions without a committed position. A seek comes before committed positions, and commits nothing.
+//!
+//! A consumer with a name passes all records through its queue, see `dafka_consumer_record_source`: only
+//! `dafka_consumer_msg_recv` and `dafka_consumer_msg_recv_from_socket` can read them. A consumer with a sink of the
+//! application ignores its name, and logs an error.
 //!
 //! # A record sink of the application
 //!
@@ -88,12 +106,13 @@
 use super::boundary::{
     Failure, OF_ANOTHER_PROCESS, Outcome, bytes, entry, entry_void, resolve, settings, topic,
 };
+use super::consumer_msg::dafka_consumer_msg_t;
 use super::object::{into_c, take_back};
 use super::records::{self, Sink, Source};
 use super::selftest;
 use super::zlist::ZList;
 use crate::actor::consumer::SeekError;
-use crate::actor::record_queue::{RecordReader, RecordWriter};
+use crate::actor::record_queue::{CommitEnd, RecordReader, RecordWriter};
 use crate::actor::{Handle, consumer, new_address, spawn};
 use crate::czmq::{
     self,
@@ -102,6 +121,7 @@ use crate::czmq::{
 };
 use crate::net::{Pipe, Socket};
 use crate::partition_name::PartitionName;
+use crate::settings::Commit;
 use crate::wire::MAX_NAME_LEN;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::MutexGuard;
@@ -150,6 +170,12 @@ impl dafka_consumer_t {
         let (address, topics) = (new_address(), ZList::new([])?);
         // SAFETY: args.config is NULL or live by the contract of dafka_consumer_new.
         let settings = unsafe { settings(args.config) };
+        if let Some(source) = source.as_ref().filter(|_| settings.consumer.name.is_some()) {
+            // SAFETY: the source is live, and only this thread uses it.
+            let socket = unsafe { resolve(source.socket().as_c()) }.ok_or("the record pipe is no socket")?;
+            let tracked = source.reader().track(&socket, settings.consumer.commit == Commit::Auto);
+            tracked.map_err(|error| error.to_string())?;
+        }
         let own = address.clone();
         // zactor_new is not used, because it ends the process when no socket is left, and waits for ever when no thread
         // can start. Also, when a Unix signal interrupts zactor_new, it returns before the actor has started.
@@ -232,6 +258,21 @@ impl dafka_consumer_t {
         Ok(consumer::lag(pipe, (&source, &mut reader), topic)?)
     }
 
+    /// Commits a position or, without one, everything that the application has received.
+    fn commit(&self, position: Option<(PartitionName, u64)>) -> Outcome<()> {
+        let pipe = self.pipe()?;
+        let (_, mut reader) = self.records().map_err(|failure| failure.with_errno(libc::ENOTSUP))?;
+        if !reader.is_tracking() {
+            return Err("the consumer has no name (consumer/name)".into());
+        }
+        let end = consumer::commit(pipe, &mut reader, position, &mut || !czmq::interrupted());
+        match end.map_err(|error| Failure::from(error.to_string()).with_errno(libc::EPIPE))? {
+            CommitEnd::Confirmed => Ok(()),
+            CommitEnd::TimedOut => Err(Failure::expected(libc::EAGAIN)),
+            CommitEnd::Interrupted => Err(Failure::expected(libc::EINTR)),
+        }
+    }
+
     fn command(&self, word: &[u8], topic: &[u8]) -> Outcome<()> {
         Ok(consumer::command(self.pipe()?, word, topic)?)
     }
@@ -245,6 +286,15 @@ impl From<SeekError> for Failure {
             SeekError::Ended(_) | SeekError::Other(_) => libc::EPIPE,
         };
         Failure::from(error.to_string()).with_errno(errno)
+    }
+}
+
+impl Drop for dafka_consumer_t {
+    /// The last automatic commit contains what the application has processed.
+    fn drop(&mut self) {
+        if let Some(source) = &self.source {
+            source.reader().publish();
+        }
     }
 }
 
@@ -403,7 +453,7 @@ pub unsafe extern "C" fn dafka_consumer_seek(
 /// predecessor is not. A record without a timestamp (from a producer or a store of libdafka 0.1.0) counts as late enough,
 /// so the consumer skips no such record.
 ///
-/// Positions of before this call do not count any more. A pause remains: the search then begins at
+/// Positions of before this call, also committed ones, do not count any more in this consumer. A pause remains: the search then begins at
 /// `dafka_consumer_resume`. A later `dafka_consumer_seek` determines the position in its partition. The end of the
 /// subscription also ends the search. While the consumer searches, `dafka_consumer_lag` contains all records among which
 /// the searched one may be.
@@ -522,6 +572,51 @@ pub unsafe extern "C" fn dafka_consumer_lag(self_: *mut dafka_consumer_t, topic_
     entry("dafka_consumer_lag", -1, || unsafe {
         let (consumer, topic) = (consumer(self_)?, topic(topic_)?);
         Ok(i64::try_from(consumer.lag(topic)?).unwrap_or(i64::MAX))
+    })
+}
+
+/// Commits the positions of a consumer with a name (`consumer/name`): everything that the application has received so
+/// far counts as processed. Stores keep the positions. The next consumer with this name continues there.
+///
+/// The function publishes the commit, and waits until one store has confirmed that it has the commit on disk, for at
+/// most 5 seconds. The consumer repeats the commit until a store has confirmed it, also after the function has returned
+/// -1. A program with `consumer/commit` = `auto` can also call this function, for example before
+/// `dafka_consumer_destroy`: the last received record then counts as processed too.
+///
+/// Returns 0, or -1 with `errno`: EINVAL when `self` is NULL or the consumer has no name; ENOTSUP when the application
+/// has passed a sink; EAGAIN when no store has confirmed the commit in time; EINTR when a signal has interrupted the
+/// wait, or had interrupted the program before the call (see "Signals" in dafka(7)); EPIPE when the consumer has ended.
+/// EAGAIN and EINTR are not logged. Also after EINTR, the consumer publishes the commit, and `dafka_consumer_destroy`
+/// waits up to 2 seconds for its confirmation.
+///
+/// # Safety
+/// `self` is NULL or a live consumer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_commit(self_: *mut dafka_consumer_t) -> c_int {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_commit", -1, || unsafe { consumer(self_)?.commit(None).map(|()| 0) })
+}
+
+/// Commits the position after one record: in the partition of the record, the next consumer with this name continues
+/// with the record after it. Other partitions keep their positions. An earlier record than that of the last commit
+/// moves the position back. With `consumer/commit` = `auto`, the next automatic commit in this partition moves the
+/// position on again. All else is as with `dafka_consumer_commit`.
+///
+/// Returns 0, or -1 with `errno` as `dafka_consumer_commit`. EINVAL also when `msg` is NULL or has no sequence.
+///
+/// # Safety
+/// `self` is NULL or a live consumer; `msg` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_commit_msg(
+    self_: *mut dafka_consumer_t,
+    msg: *mut dafka_consumer_msg_t,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_commit_msg", -1, || unsafe {
+        let consumer = consumer(self_)?;
+        let msg = msg.as_ref().ok_or("the message is NULL")?;
+        let (name, offset) = msg.position().ok_or("the message has no sequence")?;
+        consumer.commit(Some((name, offset + 1))).map(|()| 0)
     })
 }
 

@@ -65,7 +65,7 @@ use crate::actor::record_queue::{Delivered, RecordReader};
 use crate::czmq::owned::ZFrame;
 use crate::czmq::sys::{zframe_t, zsock_t};
 use crate::net::{Frame, Socket, is_signal};
-use crate::partition_name::SharedPartitionName;
+use crate::partition_name::{PartitionName, SharedPartitionName};
 use crate::wire::batch::Record;
 use std::ffi::{c_char, c_int};
 
@@ -152,6 +152,15 @@ impl dafka_consumer_msg_t {
         self.record = Some(record);
         (self.is_content_taken, self.next_header) = (false, 0);
         self.header_name.clear();
+    }
+
+    /// The partition and the sequence of the record.
+    pub(super) fn position(&self) -> Option<(PartitionName<'_>, u64)> {
+        let name = self.name.as_ref().map(SharedPartitionName::as_name);
+        let without_nul = |string| <[u8]>::strip_suffix(string, b"\0").unwrap_or_default();
+        let (topic, producer) = (without_nul(&self.subject), without_nul(&self.address));
+        let name = name.unwrap_or(PartitionName { topic, producer });
+        Some((name, self.record.as_ref()?.offset?))
     }
 
     /// The record with its attributes, also after its content was taken.

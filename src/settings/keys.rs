@@ -1,6 +1,7 @@
 //! Reads and checks the values of single keys.
 
-use super::{Isolation, OffsetReset, TopicMatch, TowerAddress};
+use super::{Commit, Isolation, OffsetReset, TopicMatch, TowerAddress};
+use crate::committed::{MAX_CONSUMER_NAME_LEN, is_consumer_name};
 use crate::net::canonical;
 use crate::text::printable;
 use crate::wire::batch::Compression;
@@ -174,6 +175,28 @@ impl<'a> Keys<'a> {
             Some(other) => {
                 self.report(key, other, "must be published or acknowledged");
                 Isolation::Published
+            }
+        }
+    }
+
+    /// An empty value counts as no name.
+    pub(super) fn consumer_name(&mut self, key: &'static str) -> Option<Vec<u8>> {
+        let value = self.value(key).filter(|value| !value.is_empty())?;
+        if !is_consumer_name(&value) {
+            let why = format!("must be a name of at most {MAX_CONSUMER_NAME_LEN} bytes");
+            self.report(key, &value, why);
+            return None;
+        }
+        Some(value)
+    }
+
+    pub(super) fn commit(&mut self, key: &'static str) -> Commit {
+        match self.value(key).as_deref() {
+            Some(b"manual") => Commit::Manual,
+            Some(b"auto") | None => Commit::Auto,
+            Some(other) => {
+                self.report(key, other, "must be auto or manual");
+                Commit::Auto
             }
         }
     }

@@ -16,6 +16,7 @@ mod limits;
 mod octets;
 mod options;
 mod output;
+mod positions;
 mod programs;
 mod replication;
 mod several_hosts;

@@ -2,8 +2,9 @@
 
 use super::{Frame, PartitionName, Pipe, Socket};
 use crate::actor::command::{Ended, send_command, send_last};
-use crate::actor::record_queue::RecordReader;
+use crate::actor::record_queue::{CommitEnd, RecordReader};
 use crate::actor::{Error, Result};
+use std::time::Duration;
 
 /// The command that makes a partition continue at another record, see [`seek`].
 pub(super) const SEEK: &[u8] = b"$SEEK";
@@ -15,6 +16,10 @@ pub(super) const PAUSE: &[u8] = b"$PAUSE";
 pub(super) const RESUME: &[u8] = b"$RESUME";
 /// The command that requests how many records of a topic are left, see [`lag`].
 pub(super) const LAG: &[u8] = b"$LAG";
+/// The command that commits the positions that the application has published, see [`commit`].
+pub(super) const COMMIT: &[u8] = b"$COMMIT";
+/// How long [`commit`] waits for a store.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends `SUBSCRIBE` or `UNSUBSCRIBE` to a consumer.
 ///
@@ -130,6 +135,22 @@ pub fn lag(
     let answer = ask(pipe, LAG, topic)?;
     let count = answer.as_ref().try_into().map_err(|_| Ended)?;
     Ok(u64::from_be_bytes(count) + reader.taken_count(topic))
+}
+
+/// Commits `position` (a partition and the record to read next) or, without one, everything that the application has
+/// read. Waits until a store has confirmed the commit, for at most 5 seconds, or until `is_patient` returns false.
+///
+/// # Errors
+/// When the consumer has ended.
+pub fn commit(
+    pipe: &Pipe,
+    reader: &mut RecordReader,
+    position: Option<(PartitionName, u64)>,
+    is_patient: &mut dyn FnMut() -> bool,
+) -> Result<CommitEnd, Ended> {
+    let request = reader.request_commit(position);
+    send_command(pipe, COMMIT, |pipe| send_last(pipe, &mut Frame::new()))?;
+    reader.wait_for_commit(request, COMMIT_TIMEOUT, is_patient)
 }
 
 /// Makes sure that the records come through the queue: there, their order and number can be changed.

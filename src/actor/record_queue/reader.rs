@@ -1,10 +1,13 @@
 //! The application's end of the queue.
 
+use super::progress::{CommitEnd, Tracker};
 use super::{Delivered, Mode, RecordList, RecordQueue, Result, SWITCH_COUNT, is_of};
+use crate::actor::command::Ended;
 use crate::net::{Frame, Socket};
 use crate::partition_name::{PartitionName, SharedPartitionName};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use zmq::POLLIN;
 
 /// The application's end of the queue. Only the thread that reads the record pipe uses it. In each method, `source` is
@@ -18,11 +21,13 @@ pub struct RecordReader {
     /// Whether records come through the queue: because of [`Mode::Queue`], or because the actor has ended and all
     /// frames were read.
     has_switched: bool,
+    /// Notes what the application has processed, if the consumer has a name.
+    tracker: Option<Tracker>,
 }
 
 impl RecordReader {
     pub(super) fn new(queue: Arc<RecordQueue>) -> RecordReader {
-        RecordReader { queue, taken: RecordList::default(), received: 0, has_switched: false }
+        RecordReader { queue, taken: RecordList::default(), received: 0, has_switched: false, tracker: None }
     }
 
     /// True while the records come as frames through the pipe.
@@ -94,12 +99,16 @@ impl RecordReader {
         Ok(self.has_switched)
     }
 
-    /// Of the records that were taken from the queue, keeps only those of the partitions for which `keeps` returns true.
+    /// Of the records that were taken from the queue, and of the positions to commit, keeps only those of the partitions
+    /// for which `keeps` returns true.
     /// To be called in queue mode, after the actor has done the same with its own records.
     ///
     /// # Errors
     /// Errors of libzmq.
     pub fn retain(&mut self, source: &Socket, keeps: impl Fn(PartitionName) -> bool) -> Result {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.retain(&self.queue.progress, &keeps);
+        }
         self.taken.retain(keeps);
         let mut state = self.queue.lock();
         if self.taken.is_empty() && state.records.is_empty() {
@@ -160,6 +169,58 @@ impl RecordReader {
         self.handle_received(source, content).map(Some)
     }
 
+    /// Notes from now on what the application has processed, because the consumer has a name. `is_auto`: the actor
+    /// commits processed records by itself. Switches to queue mode. To be called before the actor starts.
+    ///
+    /// # Errors
+    /// Errors of libzmq.
+    pub fn track(&mut self, source: &Socket, is_auto: bool) -> Result {
+        self.switch(source)?;
+        self.tracker = Some(Tracker::new(is_auto));
+        Ok(())
+    }
+
+    /// Whether the consumer has a name.
+    pub fn is_tracking(&self) -> bool {
+        self.tracker.is_some()
+    }
+
+    /// Publishes the positions of processed records, unless the application commits by itself. To be called before the
+    /// consumer ends.
+    pub fn publish(&mut self) {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.pause(&self.queue.progress);
+        }
+    }
+
+    /// Publishes the positions of all records that were read, as processed.
+    pub fn publish_read(&mut self) {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.mark_processed();
+            tracker.publish(&self.queue.progress);
+        }
+    }
+
+    /// Requests a commit of `position` or, without one, of all records that were read. Returns the number of the
+    /// request. The caller then informs the actor.
+    pub(in crate::actor) fn request_commit(&mut self, position: Option<(PartitionName, u64)>) -> u64 {
+        if position.is_none() {
+            self.publish_read();
+        }
+        self.queue.progress.request(position)
+    }
+
+    /// Waits until stores have confirmed a requested commit. Stops waiting after `timeout`, and when `is_patient`
+    /// returns false.
+    pub(in crate::actor) fn wait_for_commit(
+        &self,
+        request: u64,
+        timeout: Duration,
+        is_patient: &mut dyn FnMut() -> bool,
+    ) -> Result<CommitEnd, Ended> {
+        self.queue.progress.wait(request, timeout, is_patient)
+    }
+
     /// Takes the next record without waiting, in queue mode. Sets `name` to the record's partition. If there is no
     /// record, the pipe is not readable afterwards.
     ///
@@ -170,6 +231,19 @@ impl RecordReader {
         source: &Socket,
         name: &mut Option<SharedPartitionName>,
     ) -> Result<Option<Delivered>> {
+        let progress = &self.queue.progress;
+        self.tracker.iter_mut().for_each(|tracker| tracker.ask(progress));
+        let record = self.take(source, name)?;
+        if let Some(tracker) = &mut self.tracker {
+            match (&record, name) {
+                (Some(Delivered { offset: Some(offset), .. }), Some(name)) => tracker.read(name, *offset),
+                _ => tracker.pause(&self.queue.progress),
+            }
+        }
+        Ok(record)
+    }
+
+    fn take(&mut self, source: &Socket, name: &mut Option<SharedPartitionName>) -> Result<Option<Delivered>> {
         let mut record = self.taken.pop_into(name);
         if !self.taken.is_empty() {
             return Ok(record);

@@ -6,6 +6,7 @@
 
 use crate::protocol::ingest::{Index, Statistics};
 use crate::protocol::notice::Notice;
+use crate::protocol::store::commits::Commit;
 use crate::protocol::store::replica::{Append, Replica};
 use crate::protocol::{Outbox, Payload, Sender};
 use crate::storage::{AppendError, AsRecords, Batch, Log, PartitionName, Run, RunIndex};
@@ -24,11 +25,13 @@ pub struct Job<P> {
     pub batch: Batch<P>,
     /// For each partition of the batch: the offset after the partition's last record in the batch.
     ends: Vec<(Index, u64)>,
+    /// The positions of consumers in the batch.
+    commits: Vec<Commit>,
 }
 
 impl<P> Default for Job<P> {
     fn default() -> Self {
-        Job { batch: Batch::default(), ends: Vec::new() }
+        Job { batch: Batch::default(), ends: Vec::new(), commits: Vec::new() }
     }
 }
 
@@ -54,6 +57,8 @@ pub struct Intake<P> {
     /// A finished job, whose memory the next batch reuses.
     spare: Job<P>,
     appends: Vec<Append<P>>,
+    /// The time of the store's clock, since the Unix epoch.
+    unix_ms: u64,
     max_batch_len_bytes: usize,
     max_batch_count: usize,
 }
@@ -66,6 +71,7 @@ impl<P: Payload + AsRecords> Intake<P> {
             gathering: Gathering::default(),
             spare: Job::default(),
             appends: Vec::new(),
+            unix_ms: 0,
             max_batch_len_bytes: MAX_BATCH_LEN_BYTES,
             max_batch_count: MAX_BATCH_COUNT,
         }
@@ -76,10 +82,10 @@ impl<P: Payload + AsRecords> Intake<P> {
         Intake { max_batch_len_bytes, max_batch_count, ..self }
     }
 
-    /// The bytes and the number of records that wait to be written.
+    /// The bytes and the number of records and positions that wait to be written.
     pub fn gathered(&self) -> (usize, usize) {
         let batch = &self.gathering.job.batch;
-        (batch.len_bytes(), batch.len())
+        (batch.len_bytes(), batch.len() + batch.commit_count())
     }
 
     /// True when no message may be handled until the disk has written a batch.
@@ -91,6 +97,11 @@ impl<P: Payload + AsRecords> Intake<P> {
     /// True when nothing waits to be written.
     pub fn is_empty(&self) -> bool {
         self.gathering.job.batch.is_empty()
+    }
+
+    /// The store's clock shows `unix_ms`, the time since the Unix epoch. To be called in each turn.
+    pub fn handle_clock(&mut self, unix_ms: u64) {
+        self.unix_ms = unix_ms;
     }
 
     /// Handles a received message.
@@ -108,6 +119,13 @@ impl<P: Payload + AsRecords> Intake<P> {
         let is_too_long = |run: &P| !run.is_batch() && run.len_bytes() > MAX_CONTENT_LEN_BYTES;
         if content.as_ref().is_some_and(is_too_long) {
             return Err(TooLong);
+        }
+        if let Message::Commit { .. } | Message::Position { .. } = message {
+            let commit = self.replica.handle_commit(message, self.unix_ms, now_ms);
+            if let Some(commit) = commit.and_then(|commit| self.gathering.commit(commit)) {
+                self.replica.handle_commit_too_long(commit);
+            }
+            return Ok(());
         }
         self.replica.handle_message(message, content, from, now_ms, &mut self.appends);
         for append in self.appends.drain(..) {
@@ -140,6 +158,7 @@ impl<P: Payload + AsRecords> Intake<P> {
         for (partition, end) in job.ends.drain(..) {
             self.replica.handle_committed(partition, end);
         }
+        job.commits.drain(..).for_each(|commit| self.replica.handle_commit_written(commit));
         // Frees the records' memory now, not with the next batch.
         job.batch.clear();
         self.spare = job;
@@ -194,6 +213,16 @@ impl<P> Default for Gathering<P> {
 }
 
 impl<P: Payload + AsRecords> Gathering<P> {
+    /// Adds a position, or returns it if its names are too long for the log.
+    fn commit(&mut self, commit: Commit) -> Option<Commit> {
+        let Commit { name, partition, committed, .. } = &commit;
+        if !self.job.batch.commit(name, partition.as_name(), *committed) {
+            return Some(commit);
+        }
+        self.job.commits.push(commit);
+        None
+    }
+
     fn push(&mut self, replica: &Replica<P>, append: Append<P>) {
         let Append { partition, offset, content } = append;
         if self.runs.len() <= partition.0 {
@@ -214,6 +243,7 @@ impl<P: Payload + AsRecords> Gathering<P> {
         }
         spare.batch.clear();
         spare.ends.clear();
+        spare.commits.clear();
         std::mem::replace(&mut self.job, spare)
     }
 }

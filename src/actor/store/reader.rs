@@ -10,7 +10,7 @@ use crate::actor::requesters::heads_at_once;
 use crate::actor::role::{Flow, Receives, Role};
 use crate::actor::{ANSWER_COUNT, MAX_UNREAD_REQUEST_BYTES, Result, Run, answers_due_ms};
 use crate::net::{Frame, Kind, Origin, Pipe, TERM, UnsentLimit};
-use crate::protocol::store::reader::{EachHead, Reader, Source};
+use crate::protocol::store::reader::{EachHead, EachPosition, Reader, Source};
 use crate::protocol::{Outbox, Progress, Sender, subscriptions};
 use crate::settings::Settings;
 use crate::storage::{Log, PartitionName, ReadError};
@@ -45,6 +45,16 @@ impl Source for Log {
         each: &mut EachHead,
     ) -> Result<Option<Box<[u8]>>, ReadError> {
         Log::heads(self, subject, after, count, each)
+    }
+
+    fn positions(
+        &self,
+        name: Option<&[u8]>,
+        after: Option<&[u8]>,
+        count: u64,
+        each: &mut EachPosition,
+    ) -> Result<Option<Box<[u8]>>, ReadError> {
+        Log::positions(self, name, after, count, each)
     }
 
     fn read(

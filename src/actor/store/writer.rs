@@ -11,9 +11,10 @@ use crate::actor::node_loop;
 use crate::actor::notices::Notices;
 use crate::actor::role::{Flow, Receives, Role};
 use crate::actor::{MAX_UNSENT_REQUEST_COUNT, Result, Run, max_records_frame_len_bytes, printable};
-use crate::net::{Awaited, Frame, Kind, Origin, Pipe, TERM, Warning, now_ms};
+use crate::net::{Awaited, Frame, Kind, Origin, Pipe, TERM, Warning, now_ms, unix_ms};
 use crate::protocol::ingest::Limits;
 use crate::protocol::notice::Notice;
+use crate::protocol::store::commits::FindPosition;
 use crate::protocol::store::replica::{Replica, Resume};
 use crate::protocol::{Outbox, Sender, subscriptions};
 use crate::settings::Settings;
@@ -43,6 +44,7 @@ pub(super) fn run(
     };
     let replica = Replica::new(own, limits, now_ms()).named(store).resuming(resume(log, slot));
     let replica = replica.comparing(Box::new(OnDisk::start(log, watch)?));
+    let replica = replica.keeping_positions(find_position(log, watch.slot()));
     // The writer opens a stored partition when the partition's producer mentions it, or when a store that has more of
     // its records mentions it. So a starting store reads no partitions, and the memory of the store does not depend on
     // the number of stored partitions.
@@ -88,6 +90,14 @@ fn resume(log: &Arc<Log>, slot: Slot) -> Box<Resume> {
     })
 }
 
+/// Returns a function that finds the committed position of a consumer.
+fn find_position(log: &Arc<Log>, slot: Slot) -> Box<FindPosition> {
+    let log = log.clone();
+    Box::new(move |name, partition| {
+        slot.during("looking up a position", || log.find_position(name, partition)).map_err(|_| ())
+    })
+}
+
 /// The role of a store's writer.
 struct WriterRole {
     verbose: bool,
@@ -126,6 +136,11 @@ impl Role for WriterRole {
         _: &mut Outbox<Run>,
     ) {
         self.intake.handle_subscription(subscription, now_ms);
+    }
+
+    fn before_messages(&mut self, _: &mut Common) -> Result {
+        self.intake.handle_clock(u64::try_from(unix_ms()).unwrap_or_default());
+        Ok(())
     }
 
     fn is_store_asked(&self, position: &Position) -> bool {
