@@ -83,6 +83,14 @@ impl Plan {
                 self.at(random, Action::SeekAll { consumer, topic, ago_ms });
             }
         }
+        let random = &mut random.aside();
+        self.has_names = random.chance(400);
+        if self.has_names {
+            for _ in 0..random.between(1, 5) {
+                let consumer = random.next();
+                self.at(random, Action::CrashConsumer { consumer });
+            }
+        }
     }
 
     fn count(&self, is_it: impl Fn(&Action) -> bool) -> u64 {

@@ -25,7 +25,11 @@ impl World {
             }
             Action::StartProducer { topic, min_stores } => self.start_producer(topic, min_stores),
             Action::StartConsumer { start, topics } => {
-                self.start_consumer(start, topics.into_iter().map(<[u8]>::to_vec).collect());
+                // The oracle of a named consumer knows its first record only under `earliest`.
+                let is_named = self.plan.has_names && start == Start::Earliest;
+                let name = format!("consumer {}", self.consumers.len()).into_bytes();
+                let named = is_named.then(|| Named { name, reached: BTreeMap::new() });
+                self.start_consumer(start, topics.into_iter().map(<[u8]>::to_vec).collect(), named);
             }
             Action::Publish { producer, lens_bytes } => {
                 if let Some(&id) = self.producers.get(producer as usize) {
@@ -52,9 +56,10 @@ impl World {
                     && let ConsumerNode { oracle, consumer, .. } = &**node
                 {
                     let (start, topics) = (oracle.start, consumer.topics().map(<[u8]>::to_vec).collect());
+                    let named = oracle.named.clone();
                     self.report.delivered += oracle.delivered;
                     self.stop(id);
-                    self.push((now + 500 * MS).min(calm_at), Event::StartConsumer { start, topics });
+                    self.push((now + 500 * MS).min(calm_at), Event::StartConsumer { start, topics, named });
                 }
             }
             Action::CrashStore { store, is_power_cut, down } => {

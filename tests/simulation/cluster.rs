@@ -1,8 +1,9 @@
 //! Starts, turns, publishing and ends of nodes.
 
 use super::*;
-use crate::nodes::{Link, is_of_batches, without_flags};
+use crate::nodes::{Link, is_of_new_messages, without_flags};
 use dafka::protocol::Payload;
+use dafka::protocol::consumer::positions::MAX_POSITIONS;
 
 /// How many of 1,000 nodes neither send nor receive batches.
 const OLD_PER_MILLE: u64 = 150;
@@ -24,7 +25,7 @@ impl World {
     ) -> NodeId {
         let id = self.nodes.len();
         let is_old = !matches!(role, Role::Hostile(_)) && self.random.aside().chance(OLD_PER_MILLE);
-        wants.retain(|prefix| !is_old || !is_of_batches(prefix));
+        wants.retain(|prefix| !is_old || !is_of_new_messages(prefix));
         self.model.may_lack_attributes |= is_old && matches!(role, Role::Writer(_) | Role::Reader(_));
         // Beacons do not reveal twins that have the same port. So twins may share a port only under `has_hidden_twins`.
         let may_share_port = self.plan.has_hidden_twins;
@@ -98,7 +99,7 @@ impl World {
         self.producers.push(id);
     }
 
-    pub(super) fn start_consumer(&mut self, start: Start, topics: Vec<Vec<u8>>) {
+    pub(super) fn start_consumer(&mut self, start: Start, topics: Vec<Vec<u8>>, named: Option<Named>) {
         let (address, clock, host) =
             (self.fresh_address(), self.fresh_clock(), self.random.below(HOSTS) as Host);
         let mut consumer = Consumer::new(&address, start, self.plan.limits, clock.now_ms(self.now));
@@ -110,6 +111,12 @@ impl World {
             wants.push(subscriptions::acknowledgements());
             oracle.is_isolated = true;
         }
+        if let Some(Named { name, .. }) = &named {
+            consumer = consumer.named(name, MAX_POSITIONS, clock.now_ms(self.now));
+            wants.extend(subscriptions::positions(&address));
+            self.model.names.insert(address.clone(), name.clone());
+        }
+        oracle.named = named;
         let deliveries = VecDeque::new();
         let role = Role::Consumer(Box::new(ConsumerNode {
             consumer,
@@ -120,6 +127,8 @@ impl World {
             room: None,
             stands_since_ms: None,
             stood_still_ms: 0,
+            commit_ms: 0,
+            committed_count: 0,
         }));
         let id = self.start(host, address, &[], wants, role, clock);
         self.consumers.push(id);
@@ -153,6 +162,12 @@ impl World {
             true => Err(()),
             false => Ok(known.committed_next(name)),
         }));
+        let known = disk.clone();
+        let replica =
+            replica.keeping_positions(Box::new(move |consumer, name| match known.is_read_failing() {
+                true => Err(()),
+                false => Ok(known.position(consumer, name)),
+            }));
         let replica = match self.plan.is_comparing {
             true => replica.comparing(Box::new(SimHeld::new(disk.clone()))),
             false => replica,

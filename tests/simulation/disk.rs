@@ -8,13 +8,14 @@ use super::directory::Folder;
 use super::model::{Name, Record, Run};
 use super::random::Random;
 use dafka::actor::store::intake::Disk;
+use dafka::committed::Committed;
 use dafka::protocol::store::comparison::{Ended, Held, Reading};
-use dafka::protocol::store::reader::{EachHead, Source};
+use dafka::protocol::store::reader::{EachHead, EachPosition, Source};
 use dafka::storage::append::{Tails, WriteError, write_batch};
 use dafka::storage::engine::{Entry, Snapshot, Table, Update};
 use dafka::storage::opening::write_new;
 use dafka::storage::scan::{Limited, LimitedBatches, StoredBatch, Unread};
-use dafka::storage::{AppendError, AsRecords, Batch, PartitionName, partitions, scan};
+use dafka::storage::{AppendError, AsRecords, Batch, PartitionName, partitions, positions, scan};
 use dafka::wire;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ pub(crate) struct Damaged;
 
 /// The tables at one moment. Copies share unchanged tables.
 #[derive(Clone, Default)]
-pub(crate) struct Tables([Rc<Map>; 3]);
+pub(crate) struct Tables([Rc<Map>; 4]);
 
 impl Tables {
     fn map(&self, table: Table) -> &Map {
@@ -408,6 +409,26 @@ impl SimDisk {
         self.0.borrow().committed.clone()
     }
 
+    /// The committed position of a consumer, as the process sees it.
+    pub(crate) fn position(&self, consumer: &[u8], name: PartitionName<'_>) -> Option<Committed> {
+        positions::find(&self.0.borrow().committed, consumer, name).expect("a sound disk")
+    }
+
+    /// The same on the platter.
+    pub(crate) fn durable_position(&self, consumer: &[u8], name: PartitionName<'_>) -> Option<Committed> {
+        positions::find(&self.0.borrow().durable, consumer, name).expect("a sound disk")
+    }
+
+    /// All committed positions.
+    pub(crate) fn positions(&self) -> BTreeMap<(Vec<u8>, Name), Committed> {
+        let mut all = BTreeMap::new();
+        let each = &mut |consumer: &[u8], name: PartitionName, committed| {
+            all.insert((consumer.to_vec(), (name.topic.to_vec(), name.producer.to_vec())), committed);
+        };
+        positions::list(&self.0.borrow().committed, None, None, u64::MAX, each).expect("a sound disk");
+        all
+    }
+
     pub(crate) fn durable_next(&self, name: PartitionName<'_>) -> u64 {
         let found = partitions::find(&self.0.borrow().durable, name).expect("a sound disk");
         found.map_or(0, |partition| partition.next)
@@ -497,6 +518,19 @@ impl Source for SimLog {
             return Err(Unread::Engine(Damaged));
         }
         Ok(partitions::heads(&self.disk.committed(), subject, after, count, each)?)
+    }
+
+    fn positions(
+        &self,
+        name: Option<&[u8]>,
+        after: Option<&[u8]>,
+        count: u64,
+        each: &mut EachPosition,
+    ) -> Result<Option<Box<[u8]>>, Self::Error> {
+        if self.disk.is_read_failing() {
+            return Err(Unread::Engine(Damaged));
+        }
+        Ok(positions::list(&self.disk.committed(), name, after, count, each)?)
     }
 
     fn read(

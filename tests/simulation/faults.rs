@@ -101,6 +101,8 @@ pub(crate) struct Plan {
     pub(crate) isolation_bytes: Option<usize>,
     /// Stores compare their records.
     pub(crate) is_comparing: bool,
+    /// Consumers that start at the first record have names.
+    pub(crate) has_names: bool,
     keeps_disks: bool,
     /// Long ways between hosts, in some runs.
     pub(crate) ways: Vec<Way>,
@@ -145,6 +147,7 @@ impl Plan {
             answer_len_bytes: random.pick(&[1, 5_000, 1 << 20]),
             high_watermark: random.pick(&[20, 1_000, 1_000_000]),
             weather: if random.chance(500) { weather(random) } else { Weather::FAIR },
+            has_names: false,
             keeps_disks: true,
             ..Plan::default()
         };

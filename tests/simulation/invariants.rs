@@ -76,6 +76,13 @@ pub(crate) fn sent(model: &Model, frame: &[u8], content: Option<&Run>, store: Op
                 return fail(1, format!("when {published} was the next offset: {message:?}"));
             }
         }
+        Message::CommitAck { position, .. } => {
+            let name = model.names.get(position.topic).map_or(&b""[..], Vec::as_slice);
+            let durable = store.map(|disk| disk.durable_position(name, position.partition()));
+            if durable.is_some_and(|durable| durable < message.committed()) {
+                return fail(2, format!("a commit that is not on disk is confirmed: {message:?}"));
+            }
+        }
         Message::Fetch { count, .. } if count > MAX_WINDOW_COUNT || count == 0 => {
             return fail(5, format!("a window without limit: {message:?}"));
         }
@@ -300,7 +307,10 @@ fn reached(oracle: &Oracle, model: &Model, name: &Name, end: u64, is_due: bool) 
     }
     let next = match (oracle.next.get(name), oracle.start_of(&name.0)) {
         (Some(&next), _) => next,
-        (None, Start::Earliest) => 0,
+        // It may have committed all records before it started again.
+        (None, Start::Earliest) => {
+            oracle.named.as_ref().and_then(|named| named.reached.get(name)).copied().unwrap_or(0)
+        }
         (None, Start::Time(since_ms)) if model.has_since(name, end, since_ms) => 0,
         // All its records are of before the time of the seek.
         (None, Start::Time(_)) => return Ok(()),

@@ -50,6 +50,8 @@ pub(crate) struct Model {
     pub(crate) acknowledged: BTreeMap<(usize, Name), u64>,
     /// By partition: the offset after the last record that a store has reported in an ACK or a DIRECT-HEAD.
     pub(crate) held: BTreeMap<Name, u64>,
+    /// By address of a consumer: its name.
+    pub(crate) names: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The number of published records.
     pub(crate) published: u64,
     /// A store of 0.1.0 may have removed the attributes of records.

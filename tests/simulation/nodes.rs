@@ -25,6 +25,9 @@ use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
+/// How often a consumer with a name commits.
+const COMMIT_INTERVAL_MS: u64 = 700;
+
 /// The most content that a producer puts into a batch with several records.
 const MAX_BATCH_LEN_BYTES: usize = 60_000;
 
@@ -86,7 +89,10 @@ impl Role {
     pub(crate) fn traffic(&self) -> Option<Traffic> {
         match self {
             Role::Producer(_) => Some(subscriptions::PRODUCER),
-            Role::Consumer(consumer) => Some(subscriptions::consumer_traffic(consumer.oracle.is_isolated)),
+            Role::Consumer(node) => {
+                let oracle = &node.oracle;
+                Some(subscriptions::consumer_traffic(oracle.is_isolated, oracle.named.is_some()))
+            }
             Role::Writer(_) => Some(subscriptions::STORE_WRITER),
             Role::Reader(_) => Some(subscriptions::STORE_READER),
             Role::Hostile(_) | Role::Gone => None,
@@ -145,6 +151,10 @@ pub(crate) struct ConsumerNode {
     /// This field says since when. The next one says for how long it stood still before that.
     pub(crate) stands_since_ms: Option<u64>,
     pub(crate) stood_still_ms: u64,
+    /// When a consumer with a name commits next, by the clock that never stands still.
+    pub(crate) commit_ms: u64,
+    /// How many deliveries it had committed when it last did so.
+    pub(crate) committed_count: u64,
 }
 
 pub(crate) struct WriterNode {
@@ -204,7 +214,10 @@ impl Node {
                 node.producer.due_ms().into_iter().chain(renewal_ms).min()
             }
             Role::Consumer(node) => {
-                node.is_reading().then(|| node.consumer.due_ms().saturating_add(node.stood_still_ms))
+                let own =
+                    node.is_reading().then(|| node.consumer.due_ms().saturating_add(node.stood_still_ms));
+                let commit_ms = node.oracle.named.is_some().then_some(node.commit_ms);
+                own.into_iter().chain(node.consumer.positions_due_ms()).chain(commit_ms).min()
             }
             Role::Writer(node) => node.intake.due_ms(),
             Role::Reader(_) | Role::Hostile(_) | Role::Gone => None,
@@ -223,7 +236,7 @@ impl Node {
     /// The subscriptions for a topic.
     pub(crate) fn prefixes(&self, topic: &[u8]) -> Vec<Vec<u8>> {
         let mut prefixes = subscriptions::topic(topic);
-        prefixes.retain(|prefix| !self.is_old || !is_of_batches(prefix));
+        prefixes.retain(|prefix| !self.is_old || !is_of_new_messages(prefix));
         prefixes
     }
 
@@ -298,9 +311,11 @@ impl Node {
             }
             Role::Consumer(node) => {
                 for_each_subscription(heard, |subscription, _| {
-                    node.consumer.handle_subscription(subscription, out)
+                    node.consumer.handle_position_store(subscription, now_ms);
+                    node.consumer.handle_subscription(subscription, out);
                 });
                 node.deliver(model)?;
+                node.handle_positions(inbox, now / MS + *id as u64 % 3 * 7_000, now_ms, out);
                 let now_ms = node.read_at(now_ms);
                 for _ in 0..turn.messages {
                     if !node.is_reading() {
@@ -329,6 +344,7 @@ impl Node {
                 for_each_subscription(heard, |subscription, _| {
                     node.intake.handle_subscription(subscription, now_ms)
                 });
+                node.intake.handle_clock(now / MS);
                 for _ in 0..turn.messages {
                     if node.intake.is_full() {
                         break;
@@ -380,11 +396,52 @@ impl Node {
         outcome.is_busy |= !inbox.is_empty();
         Ok(outcome)
     }
+
+    /// How many records the application of a consumer has received.
+    pub(crate) fn delivered(&self) -> u64 {
+        match &self.role {
+            Role::Consumer(consumer) => consumer.oracle.delivered,
+            _ => 0,
+        }
+    }
 }
 
 impl ConsumerNode {
     pub(crate) fn is_reading(&self) -> bool {
-        self.deliveries.is_empty()
+        self.deliveries.is_empty() && !self.consumer.is_waiting()
+    }
+
+    /// Handles the POSITIONs and the COMMIT-ACKs in the inbox, and commits, as the actor does. `wall_ms` is the time
+    /// since the Unix epoch.
+    fn handle_positions(
+        &mut self,
+        inbox: &mut VecDeque<Incoming>,
+        wall_ms: u64,
+        now_ms: u64,
+        out: &mut Outbox<Run>,
+    ) {
+        let is_named = self.oracle.named.is_some();
+        inbox.retain(|incoming| {
+            let frame = &incoming.message.frame;
+            if !is_named || ![id::POSITION, id::COMMIT_ACK].map(Some).contains(&frame.first().copied()) {
+                return true;
+            }
+            let message = Message::decode(frame);
+            let Ok(message @ (Message::Position { .. } | Message::CommitAck { .. })) = message else {
+                return true;
+            };
+            incoming.queue.set(incoming.queue.get().saturating_sub(1));
+            self.consumer.handle_position(&message, now_ms);
+            false
+        });
+        if is_named && now_ms >= self.commit_ms {
+            self.commit_ms = now_ms + COMMIT_INTERVAL_MS;
+            self.committed_count = self.oracle.delivered;
+            for (name, &next) in &self.oracle.next {
+                self.consumer.commit(named(name), next, wall_ms, now_ms);
+            }
+        }
+        self.consumer.handle_positions_timeout(now_ms, out);
     }
 
     /// The time of the consumer's clock when the node's clock shows `now_ms`.
@@ -522,8 +579,9 @@ pub(crate) fn is_of(sender: &[u8], connection: ConnectionId) -> bool {
 }
 
 /// Whether a subscription is to messages that 0.1.0 does not have.
-pub(crate) fn is_of_batches(prefix: &[u8]) -> bool {
-    [id::RECORDS, id::DIRECT_RECORDS].map(Some).contains(&prefix.first().copied())
+pub(crate) fn is_of_new_messages(prefix: &[u8]) -> bool {
+    let new = [id::RECORDS, id::DIRECT_RECORDS, id::COMMIT, id::COMMIT_ACK, id::POSITION, id::GET_POSITIONS];
+    new.map(Some).contains(&prefix.first().copied())
 }
 
 /// A frame as 0.1.0 sends it: a FETCH does not ask for batches.

@@ -9,6 +9,15 @@ use std::ops::Range;
 /// may differ.
 const MAX_TOLERANCE_MS: i64 = 10_000;
 
+/// What is left of a consumer with a name when it ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) name: Vec<u8>,
+    /// By partition: the offset after the furthest record that any consumer with this name has delivered. The next
+    /// consumer with this name must not begin after it.
+    pub(crate) reached: BTreeMap<Name, u64>,
+}
+
 /// The deliveries of one run of a consumer.
 pub(crate) struct Oracle {
     pub(crate) start: Start,
@@ -35,6 +44,7 @@ pub(crate) struct Oracle {
     /// The new partitions that the consumer has not read from their first record, for that reason.
     begun_late: BTreeSet<Name>,
     pub(crate) delivered: u64,
+    pub(crate) named: Option<Named>,
 }
 
 impl Oracle {
@@ -53,6 +63,7 @@ impl Oracle {
             presumed_old: 0,
             begun_late: BTreeSet::new(),
             delivered: 0,
+            named: None,
         }
     }
 
@@ -176,9 +187,20 @@ impl Oracle {
         if model.is_end_doubtful(&name) {
             self.begin_anew(&name, offset);
         }
-        match self.next.get(&name).copied().or(first) {
-            Some(next) if next != offset => {
-                return Err(format!("{} was delivered where {next} comes next", at()));
+        // After a seek to a time or to the end, committed positions do not apply.
+        let named = self.named.as_ref().filter(|_| start == Start::Earliest);
+        let reached = named.and_then(|named| named.reached.get(&name).copied());
+        match (self.next.get(&name).copied(), reached) {
+            (None, Some(reached)) if offset > reached => {
+                return Err(format!(
+                    "{} was delivered where a consumer of this name has ended at {reached}",
+                    at()
+                ));
+            }
+            (None, Some(_)) => {}
+            (next, _) if next.or(first).is_some_and(|next| next != offset) => {
+                let next = next.or(first);
+                return Err(format!("{} was delivered where {next:?} comes next", at()));
             }
             _ => {}
         }
@@ -189,6 +211,10 @@ impl Oracle {
         self.next.insert(name.clone(), after.map_or(offset + 1, |range| range.end));
         self.begun.entry(name).or_insert(offset);
         self.delivered += 1;
+        if let Some(named) = &mut self.named {
+            let reached = named.reached.entry((subject.to_vec(), address.to_vec())).or_default();
+            *reached = offset.saturating_add(1).max(*reached);
+        }
         Ok(())
     }
 

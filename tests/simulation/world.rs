@@ -7,7 +7,7 @@ use super::invariants::{self, Check};
 use super::model::{Content, Model, Name, Run};
 use super::network::{Arrival, Connection, ConnectionId, HOSTS, Host, Network, NodeId, Weather, Wired};
 use super::nodes::{Command, ConsumerNode, Incoming, Node, ProducerNode, ReaderNode, Role, WriterNode};
-use super::oracle::Oracle;
+use super::oracle::{Named, Oracle};
 use super::random::Random;
 use dafka::actor::beacon::Peers;
 use dafka::actor::store::intake::{Intake, Tried, try_append};
@@ -76,7 +76,7 @@ enum Event {
     // The store's disk is replaced by a snapshot, and the store starts after so long.
     Restore { store: usize, disk: SimDisk, down: Time },
     StartTower(usize),
-    StartConsumer { start: Start, topics: Vec<Vec<u8>> },
+    StartConsumer { start: Start, topics: Vec<Vec<u8>>, named: Option<Named> },
     Subscribed { node: NodeId, topic: &'static [u8] },
     Resume(NodeId),
     ResumeTopic { node: NodeId, topic: &'static [u8] },
@@ -199,6 +199,8 @@ pub(crate) struct World {
     phase: Phase,
     /// How many records of ended producers the stores have, and since when.
     left_behind: (u64, Time),
+    /// How many records the consumers had delivered at the last check.
+    delivered: u64,
     outbox: Outbox<Run>,
     report: Report,
     has_trace: bool,
@@ -238,6 +240,7 @@ pub(crate) fn run(seed: u64, has_trace: bool) -> Result<Report, Violation> {
         made_up: BTreeSet::new(),
         phase: Phase::Faults,
         left_behind: (0, 0),
+        delivered: 0,
         outbox: Outbox::new(),
         report: Report::default(),
         has_trace,
@@ -296,7 +299,7 @@ impl World {
                 self.trace(|| format!("tower {tower} is back"));
                 self.towers[tower].is_alive = true;
             }
-            Event::StartConsumer { start, topics } => self.start_consumer(start, topics),
+            Event::StartConsumer { start, topics, named } => self.start_consumer(start, topics, named),
             Event::Subscribed { node, topic } => self.subscribe(node, topic),
             Event::Resume(node) => {
                 if let Role::Consumer(consumer) = &mut self.nodes[node].role {
@@ -340,6 +343,12 @@ impl World {
         // Partitions with forged records need not converge. So a store may receive such a record late.
         let is_forgery_new = converged.is_ok() && self.forgeries_are_noticed().is_err();
         let converged = converged.and_then(|()| self.forgeries_are_noticed());
+        // Partitions that no store can complete need not converge. So a consumer may deliver their records late, and
+        // commits them then. Each such commit must be confirmed in time.
+        let delivered = self.nodes.iter().map(Node::delivered).sum();
+        let is_commit_new =
+            std::mem::replace(&mut self.delivered, delivered) < delivered && converged.is_ok();
+        let converged = converged.and_then(|()| self.positions_agree());
         let left_behind = invariants::left_behind(&self.model, &disks);
         if left_behind > self.left_behind.0 {
             self.left_behind = (left_behind, self.now);
@@ -368,7 +377,7 @@ impl World {
             (Phase::Last(since), Err(text)) if self.now > since + most => return Err((4, text)),
             // A consumer that started at the latest record has opened another partition, see `send`.
             (Phase::Quiet(_), Err(_))
-                if self.plan.is_crowded || self.plan.first_offset > 0 || is_forgery_new =>
+                if self.plan.is_crowded || self.plan.first_offset > 0 || is_forgery_new || is_commit_new =>
             {
                 self.phase = Phase::Last(self.now);
             }
@@ -381,6 +390,34 @@ impl World {
             _ => {}
         }
         self.push(self.now + SECOND, Event::Check);
+        Ok(())
+    }
+
+    /// Checks that the stores have the same committed positions, and that all commits are confirmed. Nodes of 0.1.0
+    /// take no part in this.
+    fn positions_agree(&self) -> Result<(), String> {
+        let is_new =
+            |store: &&Store| store.nodes.is_some_and(|nodes| nodes.iter().all(|&id| !self.nodes[id].is_old));
+        let stores: Vec<&Store> = self.stores.iter().filter(is_new).collect();
+        let mut positions = stores.iter().map(|store| store.disk.positions());
+        if let Some(first) = positions.next()
+            && positions.any(|other| other != first)
+        {
+            return Err("stores have different committed positions".into());
+        }
+        for node in self.nodes.iter().filter(|node| !node.is_old && !stores.is_empty()) {
+            if let Role::Consumer(consumer) = &node.role
+                && let (count, confirmed) = consumer.consumer.commits()
+                && consumer.oracle.named.is_some()
+            {
+                if confirmed < count {
+                    return Err(format!("node {}: {confirmed} of {count} commits are confirmed", node.id));
+                }
+                if consumer.committed_count < consumer.oracle.delivered {
+                    return Err(format!("node {} has not committed all records", node.id));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -439,9 +476,7 @@ impl World {
         }
         for node in &self.nodes {
             self.report.closed += node.ingested().map_or(0, |statistics| statistics.closed);
-            if let Role::Consumer(consumer) = &node.role {
-                self.report.delivered += consumer.oracle.delivered;
-            }
+            self.report.delivered += node.delivered();
         }
         self.report.simulated = self.now;
         self.report.published = self.model.published;
