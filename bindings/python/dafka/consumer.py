@@ -15,20 +15,25 @@ from ._config import Config, Tree
 from ._node import Node
 from ._text import name_from_bytes, name_to_bytes
 from ._waiting import Task
-from .errors import ClosedError, Error, InvalidArgument
+from .errors import ClosedError, Error, InvalidArgument, Timeout
 
 # A consumer waits in steps of this length, so that Python can handle signals in between.
 _STEP_MS = 250
 
-# EFAULT: an internal error of the library.
-_ERRORS: dict[int, type[Error]] = {errno.EPIPE: ClosedError, errno.EFAULT: Error}
+# EAGAIN: a commit is not confirmed yet. EINTR: a signal ended the wait for it. EFAULT: an internal error of the library.
+_ERRORS: dict[int, type[Error]] = {
+    errno.EAGAIN: Timeout,
+    errno.EINTR: Error,
+    errno.EPIPE: ClosedError,
+    errno.EFAULT: Error,
+}
+_TEXTS = {errno.EAGAIN: "no store has confirmed the commit yet", errno.EPIPE: "the consumer has ended"}
 
 
 def _failure(function: str, number: int) -> Error:
     """The exception for a function that has failed with an error number."""
     kind = _ERRORS.get(number, InvalidArgument)
-    text = "the consumer has ended" if kind is ClosedError else f"{function} failed"
-    return kind(_log.reason(function) or text)
+    return kind(_log.reason(function) or _TEXTS.get(number, f"{function} failed"))
 
 
 class Record(NamedTuple):
@@ -71,6 +76,7 @@ class Consumer(Node):
         self._source: int | None = None
         self._step_ms: int | None = None
         self._message: int | None = None
+        self._last: Record | None = None
         names = [name_to_bytes(topic, "a topic") for topic in topics]
         tree = Tree(config)
         args = c.ConsumerArgs(tree.root, None)
@@ -160,6 +166,23 @@ class Consumer(Node):
         count: int = self._change("dafka_consumer_lag", c.consumer_lag, name_to_bytes(topic, "a topic"))
         return count
 
+    def commit(self, record: Record | None = None) -> None:
+        """Commits that all received records are processed: stores keep the positions for `consumer/name`.
+
+        With `record`, the record that was received last, only the position in its partition is committed. Waits until
+        a store has the commit on disk. Raises Timeout after 5 seconds; the consumer then continues to publish it.
+        """
+        with self._gate, self._lock:
+            consumer = self._live()
+            if record is not None and record is not self._last:
+                raise InvalidArgument("the record is not the one that was received last")
+            if record is None:
+                name, result = "dafka_consumer_commit", c.consumer_commit(consumer)
+            else:
+                name, result = "dafka_consumer_commit_msg", c.consumer_commit_msg(consumer, self._message)
+            if result != 0:
+                raise _failure(name, ctypes.get_errno())
+
     def _change(self, name: str, function: Callable[..., int], *arguments: Any) -> int:
         with self._gate, self._lock:
             result = function(self._live(), *arguments)
@@ -187,7 +210,8 @@ class Consumer(Node):
                     self._step_ms = step_ms
                 ctypes.set_errno(0)
                 if c.consumer_msg_recv(self._message, consumer) == 0:
-                    return self._record()
+                    self._last = self._record()
+                    return self._last
                 number = ctypes.get_errno()
             if number == errno.EINVAL:
                 # All arguments are valid, so the consumer has ended.

@@ -86,6 +86,41 @@ class Streams(NetworkTest):
         ):
             self.assertRaises(dafka.InvalidArgument, call)
 
+    def test_a_consumer_with_a_name_continues_where_it_has_committed(self):
+        self.store()
+        producer = self.producer("weather")
+        for number in range(10):
+            producer.send(str(number))
+        manual = {"consumer/name": "me", "consumer/commit": "manual"}
+
+        def next_three():
+            consumer = self.consumer("weather", **manual)
+            records = self.take(consumer, 3)
+            return consumer, records, [int(record.content) for record in records]
+
+        consumer, records, numbers = next_three()
+        self.assertEqual(numbers, [0, 1, 2])
+        self.assertIsNone(consumer.commit(records[2]))
+        with self.assertRaises(dafka.InvalidArgument):
+            consumer.commit(records[0])
+        self.take(consumer, 2)
+        consumer.close()
+        consumer, _, numbers = next_three()
+        self.assertEqual(numbers, [3, 4, 5])
+        consumer.commit()
+        consumer.close()
+        self.assertRaises(dafka.ClosedError, consumer.commit)
+        consumer, _, numbers = next_three()
+        self.assertEqual(numbers, [6, 7, 8])
+        self.assertRaises(dafka.InvalidArgument, self.consumer("weather").commit)
+
+    def test_a_commit_without_a_store_raises_timeout(self):
+        producer = self.producer("weather")
+        producer.send(b"0")
+        consumer = self.consumer("weather", **{"consumer/name": "me"})
+        self.take(consumer, 1)
+        self.assertRaises(dafka.Timeout, consumer.commit)
+
     def test_poll_returns_none_after_its_timeout(self):
         consumer = self.consumer("nothing")
         self.assertIsNone(consumer.poll(0))
