@@ -736,10 +736,11 @@ DAFKA_EXPORT void
 //  missed records from producers and stores (RFC 46/DAFKA, "The FETCH
 //  Command"). It delivers the records of one partition in order, and each
 //  record once. It delivers records of different partitions in the order in
-//  which they arrive. `dafka_consumer_msg_recv` reads the next record. A
-//  consumer does not store its position: each new consumer begins where
-//  `consumer/offset/reset` says, or where `dafka_consumer_seek`,
-//  `dafka_consumer_seek_time` or `dafka_consumer_seek_end` says.
+//  which they arrive. `dafka_consumer_msg_recv` reads the next record. A new
+//  consumer begins where `consumer/offset/reset` says, or where
+//  `dafka_consumer_seek`, `dafka_consumer_seek_time` or
+//  `dafka_consumer_seek_end` says. A consumer with a name (`consumer/name`)
+//  continues where the last consumer with this name has stopped.
 //
 //  Records wait for the application in the record pipe, which is a pair of
 //  sockets and a queue. `zsys_set_pipehwm` limits the number of these records,
@@ -755,6 +756,29 @@ DAFKA_EXPORT void
 //  addresses of the tower) and `consumer/offset/reset`. With `latest`, the
 //  default, a consumer reads the records that are published after its
 //  subscription. With `earliest` it reads each partition from its first record.
+//
+//  COMMITTED POSITIONS
+//
+//  A consumer with a name (`consumer/name`) commits to the stores which records
+//  the application has processed. With `consumer/commit` = `auto`, the default,
+//  a record counts as processed when the application asks for the next record.
+//  The consumer then commits it within two intervals
+//  (`consumer/commit_interval`), and when it ends. So a program that ends while
+//  it processes a record gets this record again. `dafka_consumer_destroy` waits
+//  up to 2 seconds until a store has confirmed the last commits. With `manual`,
+//  the consumer commits only in `dafka_consumer_commit` and
+//  `dafka_consumer_commit_msg`.
+//
+//  At its start, a consumer with a name waits until the connected stores have
+//  sent its positions, and no further store has connected for 1.2 seconds.
+//  After 3 seconds it delivers records in any case. `consumer/offset/reset`
+//  applies to partitions without a committed position. A seek comes before
+//  committed positions, and commits nothing.
+//
+//  A consumer with a name passes all records through its queue, see
+//  `dafka_consumer_record_source`: only `dafka_consumer_msg_recv` and
+//  `dafka_consumer_msg_recv_from_socket` can read them. A consumer with a sink
+//  of the application ignores its name, and logs an error.
 //
 //  A RECORD SINK OF THE APPLICATION
 //
@@ -933,11 +957,12 @@ DAFKA_EXPORT int
 //  store of libdafka 0.1.0) counts as late enough, so the consumer skips no
 //  such record.
 //
-//  Positions of before this call do not count any more. A pause remains: the
-//  search then begins at `dafka_consumer_resume`. A later `dafka_consumer_seek`
-//  determines the position in its partition. The end of the subscription also
-//  ends the search. While the consumer searches, `dafka_consumer_lag` contains
-//  all records among which the searched one may be.
+//  Positions of before this call, also committed ones, do not count any more in
+//  this consumer. A pause remains: the search then begins at
+//  `dafka_consumer_resume`. A later `dafka_consumer_seek` determines the
+//  position in its partition. The end of the subscription also ends the search.
+//  While the consumer searches, `dafka_consumer_lag` contains all records among
+//  which the searched one may be.
 //
 //  As `dafka_consumer_seek`, this function makes the consumer pass records
 //  through a queue.
@@ -1019,6 +1044,39 @@ DAFKA_EXPORT int
 //  Returns -1 with `errno` on failure, see `dafka_consumer_pause`.
 DAFKA_EXPORT int64_t
     dafka_consumer_lag (dafka_consumer_t *self, const char *topic);
+
+//  Commits the positions of a consumer with a name (`consumer/name`):
+//  everything that the application has received so far counts as processed.
+//  Stores keep the positions. The next consumer with this name continues there.
+//
+//  The function publishes the commit, and waits until one store has confirmed
+//  that it has the commit on disk, for at most 5 seconds. The consumer repeats
+//  the commit until a store has confirmed it, also after the function has
+//  returned -1. A program with `consumer/commit` = `auto` can also call this
+//  function, for example before `dafka_consumer_destroy`: the last received
+//  record then counts as processed too.
+//
+//  Returns 0, or -1 with `errno`: EINVAL when `self` is NULL or the consumer
+//  has no name; ENOTSUP when the application has passed a sink; EAGAIN when no
+//  store has confirmed the commit in time; EINTR when a signal has interrupted
+//  the wait, or had interrupted the program before the call (see "Signals" in
+//  dafka(7)); EPIPE when the consumer has ended. EAGAIN and EINTR are not
+//  logged. Also after EINTR, the consumer publishes the commit, and
+//  `dafka_consumer_destroy` waits up to 2 seconds for its confirmation.
+DAFKA_EXPORT int
+    dafka_consumer_commit (dafka_consumer_t *self);
+
+//  Commits the position after one record: in the partition of the record, the
+//  next consumer with this name continues with the record after it. Other
+//  partitions keep their positions. An earlier record than that of the last
+//  commit moves the position back. With `consumer/commit` = `auto`, the next
+//  automatic commit in this partition moves the position on again. All else is
+//  as with `dafka_consumer_commit`.
+//
+//  Returns 0, or -1 with `errno` as `dafka_consumer_commit`. EINVAL also when
+//  `msg` is NULL or has no sequence.
+DAFKA_EXPORT int
+    dafka_consumer_commit_msg (dafka_consumer_t *self, dafka_consumer_msg_t *msg);
 
 //  The address of the consumer, by which peers identify it: 32 hexadecimal
 //  digits. The string is borrowed, and valid until the consumer is destroyed.
