@@ -84,7 +84,7 @@ main (void)
     CHECK (DAFKA_PROTO_CONSUMER_HELLO == 'W' && DAFKA_PROTO_STORE_HELLO == 'L');
 
     s_check_functions ();
-    CHECK (s_functions == 106);
+    CHECK (s_functions == 108);
     printf (" * test_header: OK\n");
     return 0;
 }
