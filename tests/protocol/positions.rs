@@ -5,7 +5,7 @@ use crate::rig::{Content, Log, ME, PARTITION, Reading, TOPIC, content, direct, h
 use dafka::committed::Committed;
 use dafka::partition_name::PartitionName;
 use dafka::protocol::consumer::Start;
-use dafka::protocol::consumer::positions::{MAX_WAIT_MS, SETTLE_MS};
+use dafka::protocol::consumer::positions::{MAX_WAIT_FOR_STORE_MS, MAX_WAIT_MS, SETTLE_MS};
 use dafka::protocol::ingest::Limits;
 use dafka::protocol::notice::{Notice, Refusal};
 use dafka::protocol::store::commits::Commit;
@@ -189,6 +189,20 @@ fn without_a_store_the_wait_ends_after_its_limit() {
         reading.handle(&direct(PARTITION, 0), Some(content(0)), 1);
         assert_eq!(reading.offsets()[0], next);
     }
+}
+
+/// Under `latest`, a consumer that does not know its positions skips records.
+#[test]
+fn the_wait_for_a_busy_store_is_longer() {
+    let mut reading = named(Start::Latest);
+    reading.consumer.handle_position_store(&store_subscription(true), MAX_WAIT_MS - 1);
+    reading.handle_positions_timeout(MAX_WAIT_FOR_STORE_MS - 1);
+    assert!(reading.consumer.is_waiting());
+    assert_eq!(reading.consumer.poll_positions_notice(MAX_WAIT_FOR_STORE_MS - 1), None);
+    reading.handle_positions_timeout(MAX_WAIT_FOR_STORE_MS);
+    assert!(!reading.consumer.is_waiting());
+    let notice = reading.consumer.poll_positions_notice(MAX_WAIT_FOR_STORE_MS);
+    assert_eq!(notice, Some(Notice::PositionsMissing { responded: 0, stores: 1 }));
 }
 
 #[test]

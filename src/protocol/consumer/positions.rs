@@ -14,8 +14,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// The most partitions of which a consumer knows the positions.
 pub const MAX_POSITIONS: usize = 1_000_000;
 
-/// The longest wait for the stores at the start.
+/// The longest wait at the start while no store is connected.
 pub const MAX_WAIT_MS: u64 = 3_000;
+/// The longest wait at the start while a connected store has not sent all positions. Under `latest`, a consumer that
+/// does not know a position skips records, so it rather waits for a busy store.
+pub const MAX_WAIT_FOR_STORE_MS: u64 = 15_000;
 /// When all connected stores have responded, the consumer waits until the last store has been connected for this time,
 /// because further stores may be connecting.
 /// This time is longer than the default of `beacon/interval`, in which all running stores send a beacon.
@@ -56,8 +59,8 @@ pub(super) struct Positions {
     /// When the consumer last had no unconfirmed commit, or got a confirmation, or a stall was reported.
     progress_ms: u64,
     stall_ms: u64,
-    /// When the wait for the stores ends; `None` after the wait.
-    wait_end_ms: Option<u64>,
+    /// When the wait for the stores began; `None` after the wait.
+    wait_since_ms: Option<u64>,
     /// The wait has ended without the responses of all stores, and this was not reported yet.
     has_timed_out: bool,
     /// How many stores are connected that respond to GET-POSITIONS.
@@ -105,7 +108,7 @@ impl Positions {
             send_ms: None,
             progress_ms: now_ms,
             stall_ms: STALL_MS,
-            wait_end_ms: Some(now_ms + MAX_WAIT_MS),
+            wait_since_ms: Some(now_ms),
             has_timed_out: false,
             store_count: 0,
             connected_ms: now_ms,
@@ -120,7 +123,7 @@ impl Positions {
 
     /// True while the consumer waits for the stores.
     pub(super) fn is_waiting(&self) -> bool {
-        self.wait_end_ms.is_some()
+        self.wait_since_ms.is_some()
     }
 
     /// Whether a position was committed under the name of this consumer.
@@ -268,11 +271,19 @@ impl Positions {
 
     /// When [`Positions::handle_timeout`] must be called next.
     pub(super) fn due_ms(&self) -> Option<u64> {
-        let wait_ms = self.wait_end_ms.map(|end_ms| match self.have_all_responded() {
-            true => end_ms.min(self.connected_ms + SETTLE_MS),
-            false => end_ms,
-        });
-        [wait_ms, self.request_due_ms(), self.send_ms].into_iter().flatten().min()
+        let due = [self.wait_end_ms(), self.request_due_ms(), self.send_ms];
+        // Not `flatten`: the compiler then compares also absent times, which valgrind reports.
+        due.map(|due_ms| due_ms.unwrap_or(u64::MAX)).into_iter().min().filter(|&due_ms| due_ms < u64::MAX)
+    }
+
+    /// When the wait for the stores ends, if no further store connects or responds.
+    fn wait_end_ms(&self) -> Option<u64> {
+        let since_ms = self.wait_since_ms?;
+        let longest_ms = since_ms + if self.store_count > 0 { MAX_WAIT_FOR_STORE_MS } else { MAX_WAIT_MS };
+        Some(match self.have_all_responded() {
+            true => longest_ms.min(self.connected_ms + SETTLE_MS),
+            false => longest_ms,
+        })
     }
 
     /// When the next request is due, while a connected store has not sent all positions.
@@ -289,10 +300,8 @@ impl Positions {
     /// Ends the wait for the stores, and publishes requests and commits that are due.
     pub(super) fn handle_timeout<P>(&mut self, now_ms: u64, out: &mut Outbox<P>) {
         self.now_ms = now_ms;
-        let is_complete = self.have_all_responded();
-        let is_settled = is_complete && now_ms >= self.connected_ms + SETTLE_MS;
-        if self.wait_end_ms.is_some_and(|end_ms| is_settled || now_ms >= end_ms) {
-            (self.wait_end_ms, self.has_timed_out) = (None, !is_complete);
+        if self.wait_end_ms().is_some_and(|end_ms| now_ms >= end_ms) {
+            (self.wait_since_ms, self.has_timed_out) = (None, !self.have_all_responded());
         }
         if self.request_due_ms().is_some_and(|due_ms| now_ms >= due_ms) {
             out.message(&Message::GetPositions { topic: &self.name, address: &self.address });
