@@ -425,11 +425,13 @@ fn records_keep_their_order_whether_the_sender_or_the_actor_publishes_them() {
             let press = own.or_else(|| intake.take_back()).unwrap();
             direct += press.count;
             publisher = Publisher { producer: press.producer, socket: press.publisher, subscriber, endpoint };
-            if theirs.try_recv(&mut command).unwrap() {
-                if command.as_ref() == TERM {
-                    break publisher;
-                }
-                intake.take();
+            let is_called = theirs.try_recv(&mut command).unwrap();
+            let is_over = is_called && command.as_ref() == TERM;
+            match is_over {
+                // A fast sender makes the actor gather.
+                true => intake.take_before_command(),
+                false if is_called => intake.take(),
+                false => {}
             }
             while intake.is_left() {
                 while let Some(run) = intake.pop() {
@@ -440,6 +442,9 @@ fn records_keep_their_order_whether_the_sender_or_the_actor_publishes_them() {
                 intake.begin_turn();
             }
             intake.report(0);
+            if is_over {
+                break publisher;
+            }
         }
     });
     assert!(direct > 0 && queued > 0, "{direct} {queued}");
