@@ -142,12 +142,14 @@ impl Role for ConsumerRole<'_> {
 
     /// While no message is processed, responses wait unread, so requests must not be repeated.
     fn due_ms(&self, role_ms: u64) -> Option<u64> {
-        let of_role = self.can_receive().then(|| self.consumer.due_ms());
-        let of_commits = self.commits.as_ref().and_then(Commits::due_ms);
-        let real = of_commits.into_iter().chain(self.consumer.positions_due_ms()).min();
+        // Not `Option`s: the compiler then compares also absent times, which valgrind reports.
+        let or_never = |due_ms: Option<u64>| due_ms.unwrap_or(u64::MAX);
+        let of_role = if self.can_receive() { self.consumer.due_ms() } else { u64::MAX };
+        let of_commits = or_never(self.commits.as_ref().and_then(Commits::due_ms));
+        let real = of_commits.min(or_never(self.consumer.positions_due_ms()));
         // The clock of these two does not stand still.
-        let real = real.map(|due_ms| role_ms + due_ms.saturating_sub(now_ms()));
-        of_role.into_iter().chain(real).min()
+        let real = if real < u64::MAX { role_ms + real.saturating_sub(now_ms()) } else { u64::MAX };
+        Some(of_role.min(real)).filter(|&due_ms| due_ms < u64::MAX)
     }
 
     fn pipe_events(&self) -> PollEvents {

@@ -149,6 +149,9 @@ pub(in crate::capi) fn consumer(verbose: bool) {
         quietly(|| {
             check!(dafka_consumer_subscribe(consumer.0, too_long().as_ptr()) == -1);
             check!(dafka_consumer_subscribe(null_mut(), TOPIC.as_ptr()) == -1);
+            // The consumer has no name.
+            check!(dafka_consumer_commit(consumer.0) == -1);
+            check!(dafka_consumer_commit_msg(consumer.0, null_mut()) == -1);
         });
         produce(&producer, &["one", "two"]);
         consumer.check_records(&address, &["one", "two"]);
@@ -161,9 +164,6 @@ pub(in crate::capi) fn consumer(verbose: bool) {
         check!(dafka_consumer_pause(consumer.0, TOPIC.as_ptr()) == 0);
         check!(dafka_consumer_resume(consumer.0, TOPIC.as_ptr()) == 0);
         check!(dafka_consumer_lag(consumer.0, TOPIC.as_ptr()) == 0);
-        // The consumer has no name.
-        check!(dafka_consumer_commit(consumer.0) == -1);
-        check!(dafka_consumer_commit_msg(consumer.0, null_mut()) == -1);
 
         let mut sink = null_mut();
         let mut source = sys::zsys_create_pipe(&mut sink);
