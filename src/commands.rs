@@ -58,8 +58,13 @@ pub fn console_producer() -> Command {
 pub fn console_consumer() -> Command {
     let about = "Prints subject, address and content of each record of a topic, until interrupted.";
     let help = "Start at the first record of each partition, not at the next published one";
+    let offset = "Start in each partition at this offset, at the last N records (-N), at a time (@MS, in milliseconds \
+                  since the Unix epoch, or @YYYY-MM-DDTHH:MM:SS in UTC), at earliest or at latest";
+    let exit = "End when all records that are there have been printed";
     network_program("dafka_console_consumer", about, Role::Node)
         .arg(Arg::new("from-beginning").long("from-beginning").action(ArgAction::SetTrue).help(help))
+        .arg(value("offset", "offset", offset).conflicts_with("from-beginning"))
+        .arg(Arg::new("exit").long("exit").action(ArgAction::SetTrue).help(exit))
         .arg(
             Arg::new("count")
                 .long("count")
@@ -193,7 +198,7 @@ mod tests {
     fn values_may_begin_with_a_hyphen() {
         let both = [("delimiter", "-"), ("key-delimiter", "->")];
         let producer = [&both[..], &[("header", "--name=value"), ("key-delimiter", "--")]].concat();
-        let consumer = [&both[..], &[("format", r"-- %s\n")]].concat();
+        let consumer = [&both[..], &[("format", r"-- %s\n"), ("offset", "-2")]].concat();
         for (command, options) in [(console_producer(), producer), (console_consumer(), consumer)] {
             for (id, value) in options {
                 let option = format!("--{id}");

@@ -5,9 +5,11 @@
 //! invalid value is reported as a [`Problem`] with its key, and the default is used instead.
 
 mod keys;
+mod offset_reset;
 mod tower_address;
 
 pub use keys::Problem;
+pub use offset_reset::OffsetReset;
 pub use tower_address::{TowerAddress, list};
 
 use crate::wire::batch::Compression;
@@ -124,15 +126,6 @@ pub enum TopicMatch {
     Exact,
     /// All topics that begin with it.
     Prefix,
-}
-
-/// Where a consumer starts in a partition that it has not read before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OffsetReset {
-    /// At the first record.
-    Earliest,
-    /// After the records that are already published.
-    Latest,
 }
 
 /// Which records a consumer delivers.

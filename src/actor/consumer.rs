@@ -9,7 +9,7 @@ use super::inbox::{Inbox, limit_count};
 use super::node::{Config, Node};
 use super::node_loop;
 use super::notices::Notices;
-use super::record_queue::{RecordList, RecordWriter, is_of, send_frames};
+use super::record_queue::{RecordList, RecordWriter, is_one_of, send_frames};
 use super::role::{Flow, Receives, Role};
 use super::{MAX_UNSENT_REQUEST_COUNT, Result, Run, max_records_frame_len_bytes};
 use crate::net::{Awaited, Frame, Kind, Origin, Pipe, Socket, TERM, now_ms, unix_ms, uptime_ms};
@@ -22,13 +22,13 @@ use crate::protocol::{Outbox, Sender, subscriptions};
 use crate::settings::{Commit, Isolation, OffsetReset, Settings, TopicMatch};
 use crate::wire::{MAX_NAME_LEN, Message, Position, Subscription};
 use commits::Commits;
-use owner::{COMMIT, LAG, PAUSE, RESUME, SEEK, SEEK_END, SEEK_TIME, decode_seek};
+use owner::{COMMIT, LAG, LEFT, PAUSE, RESUME, SEEK, SEEK_END, SEEK_TIME, decode_name, decode_seek};
 use zmq::{POLLIN, POLLOUT, PollEvents};
 
 mod commits;
 mod owner;
 
-pub use owner::{SeekError, command, commit, lag, pause, resume, seek, seek_end, seek_time};
+pub use owner::{SeekError, command, commit, lag, left, pause, resume, seek, seek_end, seek_time};
 
 /// While more messages wait, the actor collects this many records before it delivers them.
 const DELIVERY_COUNT: usize = 64;
@@ -85,6 +85,9 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
     let start = match settings.consumer.offset_reset {
         Some(OffsetReset::Earliest) => Start::Earliest,
         Some(OffsetReset::Latest) | None => Start::Latest,
+        Some(OffsetReset::Offset(offset)) => Start::Offset(offset),
+        Some(OffsetReset::Last(count)) => Start::Last(count),
+        Some(OffsetReset::Time(since_ms)) => Start::Time(since_ms),
     };
     let mut consumer = Consumer::new(own, start, limits, now_ms());
     if settings.consumer.topic_match == TopicMatch::Prefix {
@@ -206,7 +209,17 @@ impl Role for ConsumerRole<'_> {
                 common.pipe.send_to_owner(&[is_changed.map(u8::from).as_slice()])?;
             }
             (LAG, Some(topic)) => {
-                common.pipe.send_to_owner(&[&self.lag(topic.as_ref()).to_be_bytes()])?;
+                let count = self.consumer.lag(topic.as_ref()) + self.waiting_count(topic.as_ref(), b"");
+                common.pipe.send_to_owner(&[&count.to_be_bytes()])?;
+            }
+            (LEFT, Some(name)) => {
+                let count = decode_name(name.as_ref()).and_then(|PartitionName { topic, producer }| {
+                    let left = self.consumer.left(topic, producer, common.clock.now_ms())?;
+                    Some(left + self.waiting_count(topic, producer))
+                });
+                common
+                    .pipe
+                    .send_to_owner(&[count.map(u64::to_be_bytes).as_ref().map_or(&[], |count| &count[..])])?;
             }
             (command, _) => log::error!("Consumer: unknown command: {}", command.escape_ascii()),
         }
@@ -214,9 +227,15 @@ impl Role for ConsumerRole<'_> {
     }
 
     /// A store subscribes to the CONSUMER-HELLOs that consumers send to it, and to GET-POSITIONS.
-    fn handle_subscription(&mut self, subscription: &Subscription, _: Origin, _: u64, out: &mut Outbox<Run>) {
+    fn handle_subscription(
+        &mut self,
+        subscription: &Subscription,
+        _: Origin,
+        role_ms: u64,
+        out: &mut Outbox<Run>,
+    ) {
         self.consumer.handle_position_store(subscription, now_ms());
-        self.consumer.handle_subscription(subscription, out);
+        self.consumer.handle_subscription(subscription, role_ms, out);
     }
 
     fn before_messages(&mut self, _: &mut Common) -> Result {
@@ -379,13 +398,15 @@ impl ConsumerRole<'_> {
         is_changed
     }
 
-    /// How many records of a topic the application has not received, without those that its reader has taken.
-    fn lag(&self, topic: &[u8]) -> u64 {
+    /// How many records wait that the application's reader has not taken: of a topic or, if `producer` is not empty, of
+    /// one of its partitions.
+    fn waiting_count(&self, topic: &[u8], producer: &[u8]) -> u64 {
+        let counts = is_one_of(topic, producer);
         let waiting = match &self.sink {
-            Sink::Queue(writer) => writer.waiting_count(topic),
+            Sink::Queue(writer) => writer.waiting_count(&counts),
             _ => 0,
         };
-        self.consumer.lag(topic) + self.records.count_of(|name| is_of(name, topic)) + waiting
+        self.records.count_of(counts) + waiting
     }
 
     /// Delivers records until none is left or the sink is full. `is_woken`: the reader of the queue may have made room.

@@ -154,6 +154,12 @@ pub(super) fn send_frames(sink: &Socket, name: PartitionName, content: &mut Fram
         && sink.try_send(content, false)?)
 }
 
+/// Returns a function that returns true for one partition of a topic or, if `producer` is empty, for all of them. Each
+/// partition belongs to the empty topic.
+pub(super) fn is_one_of(topic: &[u8], producer: &[u8]) -> impl Fn(PartitionName) -> bool {
+    move |name| is_of(name, topic) && (producer.is_empty() || *name.producer == *producer)
+}
+
 /// Whether a partition belongs to a topic. Each partition belongs to the empty topic.
 pub(super) fn is_of(name: PartitionName, topic: &[u8]) -> bool {
     topic.is_empty() || *name.topic == *topic
@@ -284,10 +290,10 @@ impl RecordWriter {
         state.paused.append(records.split(is_of));
     }
 
-    /// The number of records of a topic that the reader has not taken yet; of all topics if `topic` is empty.
-    pub(super) fn waiting_count(&self, topic: &[u8]) -> u64 {
+    /// The number of records that the reader has not taken yet, of the partitions for which `counts` returns true.
+    pub(super) fn waiting_count(&self, counts: impl Fn(PartitionName) -> bool) -> u64 {
         let state = self.queue.lock();
-        [&state.records, &state.paused].iter().map(|list| list.count_of(|name| is_of(name, topic))).sum()
+        [&state.records, &state.paused].iter().map(|list| list.count_of(&counts)).sum()
     }
 
     /// Of the records that were set aside, keeps only those for whose topic `keeps` returns true.

@@ -1,4 +1,4 @@
-//! Prints the records of a topic until SIGINT or SIGTERM, or a number of them.
+//! Prints the records of a topic: until SIGINT or SIGTERM, a number of them, or all that are there.
 
 use dafka::commands;
 use dafka::net::{now_ms, poll};
@@ -13,6 +13,9 @@ use zmq::{POLLIN, POLLOUT, PollEvents, PollItem};
 /// About twice this number of records may wait to be printed.
 const PIPE_LIMIT: i32 = 10_000;
 
+/// With `--exit`, how often the program checks whether all records have been printed.
+const CHECK_INTERVAL_MS: u64 = 100;
+
 /// How long the program waits after a signal if the reader of standard output does not read.
 const READER_GRACE_MS: u64 = 2_000;
 
@@ -25,7 +28,11 @@ fn print_records(mut options: Options) -> Result {
     if options.matches.get_flag("from-beginning") {
         options.settings.consumer.offset_reset = Some(OffsetReset::Earliest);
     }
+    if let Some(offset) = program::offset(&options.matches)? {
+        options.settings.consumer.offset_reset = Some(offset);
+    }
     let topic = program::topic(&options.matches)?;
+    let mut check_ms = options.matches.get_flag("exit").then(now_ms);
     let mut printer = Printer {
         format: RecordFormat::of(&options.matches)?,
         partition: program::partition(&options.matches)?,
@@ -49,6 +56,14 @@ fn print_records(mut options: Options) -> Result {
         if consumer.actor.has_ended() {
             return Err(Failure::logged());
         }
+        if let Some(check_ms) = &mut check_ms
+            && now_ms() >= *check_ms
+        {
+            if consumer.is_at_end(topic, printer.partition)? {
+                break Ok(());
+            }
+            *check_ms = now_ms() + CHECK_INTERVAL_MS;
+        }
         // Without a requested event, poll reports standard output only when its reader has gone.
         let items = &mut [
             PollItem::from_fd(std::io::stdout().as_raw_fd(), PollEvents::empty()),
@@ -56,7 +71,7 @@ fn print_records(mut options: Options) -> Result {
             consumer.source.item(POLLIN),
             consumer.actor.pipe().item(POLLIN),
         ];
-        poll(items, -1)?;
+        poll(items, check_ms.map_or(-1, |check_ms| check_ms.saturating_sub(now_ms()) as i64))?;
         if items[0].is_error() {
             break Ok(());
         }

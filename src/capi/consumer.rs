@@ -17,7 +17,7 @@
 //! A consumer reads the keys that begin with `consumer/` or `beacon/`. The most important ones are `beacon/sub_address`
 //! and `beacon/pub_address` (the addresses of the tower) and `consumer/offset/reset`. With `latest`, the default, a
 //! consumer reads the records that are published after its subscription. With `earliest` it reads each partition from
-//! its first record.
+//! its first record. It can also begin at an offset, at the last records, or at a time.
 //!
 //! # Committed positions
 //!

@@ -1,6 +1,6 @@
 //! A consumer as the programs use it.
 
-use super::{Result, Signals, wait_until_ready};
+use super::{Failure, Result, Signals, wait_until_ready};
 use crate::actor::record_queue::{Delivered, RecordReader, record_queue};
 use crate::actor::{self, Handle, consumer};
 use crate::net::{Pipe, pipe_with_limit};
@@ -39,6 +39,20 @@ impl Consumer {
     pub fn mark_processed(&mut self) {
         if self.is_auto {
             self.reader.publish_read();
+        }
+    }
+
+    /// Whether all records were read that were there: of a topic or, if `producer` is given, of one of its partitions.
+    /// Until this is known, false. To be called several times a second.
+    ///
+    /// # Errors
+    /// When the consumer has ended, and errors of libzmq.
+    pub fn is_at_end(&mut self, topic: &[u8], producer: Option<&[u8]>) -> Result<bool> {
+        let name = PartitionName { topic, producer: producer.unwrap_or_default() };
+        match consumer::left(self.actor.pipe(), (&self.source, &mut self.reader), name) {
+            Ok(left) => Ok(left == Some(0)),
+            Err(consumer::SeekError::Ended(_)) => Err(Failure::logged()),
+            Err(error) => Err(error.into()),
         }
     }
 }

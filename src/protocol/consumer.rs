@@ -6,12 +6,14 @@ use super::partition::sequencer::MAX_OFFSET;
 use super::{Outbox, Payload, Sender, last_of};
 use crate::partition_name::{PartitionName, SharedPartitionName};
 use crate::wire::{Message, Position, SubjectsBuf, Subscription, id};
+use end::Quiet;
 use latest::Beginning;
 use positions::Positions;
 use std::collections::BTreeSet;
 use topics::Topics;
 use unacknowledged::{Stall, Unacknowledged};
 
+mod end;
 mod latest;
 mod named;
 pub mod positions;
@@ -32,6 +34,23 @@ pub enum Start {
     /// At the first record that was published at this time or later, in milliseconds since the Unix epoch. See
     /// [`Search`](super::partition::search::Search).
     Time(i64),
+    /// At the record with this offset, also if the partition does not have this record yet.
+    Offset(u64),
+    /// As [`Start::Latest`], but this number of records earlier in a partition that is older than the subscription. If
+    /// only stores have mentioned such a partition, the consumer starts this number of records before their end.
+    Last(u64),
+}
+
+impl Start {
+    /// Where to start in a partition that is older than the subscription, after a message that mentions the record
+    /// `last`. `published` is where [`Start::Latest`] starts; `None` if the message is not from the producer. Returns
+    /// `None` if the message does not determine it.
+    fn claim(self, published: Option<u64>, last: u64) -> Option<u64> {
+        match self {
+            Start::Last(count) => Some(published.unwrap_or(last.saturating_add(1)).saturating_sub(count)),
+            _ => published,
+        }
+    }
 }
 
 /// A run for the application.
@@ -68,6 +87,8 @@ pub struct Consumer<P> {
     /// peer could cause a CONSUMER-HELLO.
     hellos_len_bytes: usize,
     hellos_ms: u64,
+    /// Since when the consumer has found nothing new.
+    quiet: Quiet,
 }
 
 /// The limit of the total length of the CONSUMER-HELLOs in one interval. The first one is sent even if it is longer.
@@ -95,6 +116,7 @@ impl<P: Payload> Consumer<P> {
             asked_ms: 0,
             hellos_len_bytes: MAX_HELLOS_LEN_BYTES,
             hellos_ms: now_ms,
+            quiet: Quiet::default(),
         }
     }
 
@@ -143,6 +165,7 @@ impl<P: Payload> Consumer<P> {
         if !self.topics.insert(topic, self.start, subscribed) {
             return false;
         }
+        self.begin_quiet(subscribed.now_ms);
         if self.topics.is_prefix {
             // The request is for the heads of all topics. Many subscriptions in a row cause few requests.
             self.refresh_soon(subscribed.now_ms);
@@ -302,18 +325,17 @@ impl<P: Payload> Consumer<P> {
                 self.handle_run(partition, first, content, from, now_ms, deliveries);
             }
             (Message::Head(position) | Message::DirectHead { position, .. }, None) => {
+                let is_live = matches!(message, Message::Head(_));
                 let after = position.sequence.saturating_add(1);
-                let claim = matches!(message, Message::Head(_)).then_some(after);
-                let Some(partition) = self.find_or_open(position, position.sequence, claim, from, now_ms)
+                let published = is_live.then_some(after);
+                let Some(partition) = self.find_or_open(position, position.sequence, published, from, now_ms)
                 else {
                     return;
                 };
-                match claim {
-                    Some(claim) => self.ingest.claim(partition, claim, now_ms),
-                    None if !self.decide_by_store(partition, now_ms, deliveries) => return,
-                    None => {}
+                self.claim(partition, published, position.sequence, now_ms);
+                if !is_live && !self.decide_by_store(partition, now_ms, deliveries) {
+                    return;
                 }
-                let is_live = matches!(message, Message::Head(_));
                 let kept_count = self.kept_count(partition);
                 if self.ingest.correct_by_head(partition, position.sequence, is_live, kept_count, now_ms) {
                     self.forget_kept(partition);
@@ -437,7 +459,10 @@ impl<P: Payload> Consumer<P> {
 
     /// Handles a subscription that a peer made at this consumer's socket. When a store subscribes to CONSUMER-HELLO, it
     /// can receive a CONSUMER-HELLO from then on, so the consumer sends one.
-    pub fn handle_subscription(&mut self, subscription: &Subscription, out: &mut Outbox<P>) {
+    pub fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64, out: &mut Outbox<P>) {
+        if subscription.subscribe && subscription.id == id::GET_HEADS {
+            self.handle_news(now_ms);
+        }
         if subscription.subscribe && subscription.id == id::CONSUMER_HELLO {
             self.hello(subscription.topic, out);
         }
@@ -496,13 +521,12 @@ impl<P: Payload> Consumer<P> {
 
     /// Returns the partition of a message that mentions the record `last`. If the partition is not open, opens it,
     /// provided that its topic is subscribed. An evicted partition continues at its position, and any other partition at
-    /// its committed position. Without both, it begins where its [`Start`] says. `claim` is where to start in a partition that is older than the subscription; `None`
-    /// if the message is not from the producer.
+    /// its committed position. Without both, it begins where its [`Start`] says. For `published`, see [`Start::claim`].
     fn find_or_open(
         &mut self,
         position: &Position,
         last: u64,
-        claim: Option<u64>,
+        published: Option<u64>,
         from: &Sender,
         now_ms: u64,
     ) -> Option<Index> {
@@ -514,6 +538,7 @@ impl<P: Payload> Consumer<P> {
             return None;
         }
         let rule = self.topics.rule(position.subject)?;
+        self.handle_mention();
         let evicted = self.ingest.recall(position.partition()).filter(|evicted| rule.keeps(evicted));
         let committed = self.committed(position.partition(), &rule).filter(|_| evicted.is_none());
         let recalled = evicted.map(|evicted| evicted.next).or(committed);
@@ -523,11 +548,17 @@ impl<P: Payload> Consumer<P> {
             return None;
         }
         let is_searched = evicted.is_some_and(|evicted| evicted.is_searched);
+        let claim = rule.start.claim(published, last);
         let beginning = match (recalled, rule.start) {
             (Some(next), Start::Time(since_ms)) if is_searched => Beginning::Searched(next, since_ms),
             (Some(next), _) => Beginning::At(next),
             (None, Start::Earliest) => Beginning::At(0),
-            (None, Start::Latest) => self.latest_beginning(position.partition(), claim, &rule)?,
+            // There is nothing to read yet. The partition is opened when a peer mentions a later record.
+            (None, Start::Offset(offset)) if last < offset => return None,
+            (None, Start::Offset(offset)) => Beginning::At(offset),
+            (None, Start::Latest | Start::Last(_)) => {
+                self.latest_beginning(position.partition(), claim, &rule)?
+            }
             (None, Start::Time(since_ms)) => Beginning::Searched(0, since_ms),
         };
         let next = beginning.offset();
@@ -542,6 +573,7 @@ impl<P: Payload> Consumer<P> {
         // Drops the held-back records of a closed partition that had the same index.
         self.forget_kept(index);
         self.note_beginning(index, beginning, recalled.is_some(), &rule);
+        self.handle_news(now_ms);
         match beginning {
             Beginning::At(_) if recalled.is_some() => self.ingest.prove(index),
             Beginning::At(_) => {}

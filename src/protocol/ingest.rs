@@ -514,8 +514,8 @@ impl<P: Payload> Ingest<P> {
         true
     }
 
-    /// Returns the time of the [`WaitClock`].
-    fn wait_ms(&mut self, now_ms: u64) -> u64 {
+    /// Returns how long this node has waited for messages, see [`wait_clock`].
+    pub fn wait_ms(&mut self, now_ms: u64) -> u64 {
         self.clock.advance(self.fetches.read_until_ms(now_ms))
     }
 

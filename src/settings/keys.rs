@@ -158,14 +158,11 @@ impl<'a> Keys<'a> {
     }
 
     pub(super) fn offset_reset(&mut self, key: &'static str) -> Option<OffsetReset> {
-        match self.value(key)?.as_slice() {
-            b"latest" => Some(OffsetReset::Latest),
-            b"earliest" => Some(OffsetReset::Earliest),
-            other => {
-                self.report_accepted(key, other, "must be earliest or latest".into(), "earliest");
-                Some(OffsetReset::Earliest)
-            }
-        }
+        let value = self.value(key)?;
+        Some(OffsetReset::parse(&value).unwrap_or_else(|| {
+            self.report_accepted(key, &value, format!("must be {}", OffsetReset::VALID), "earliest");
+            OffsetReset::Earliest
+        }))
     }
 
     pub(super) fn isolation(&mut self, key: &'static str) -> Isolation {

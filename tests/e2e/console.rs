@@ -8,7 +8,7 @@ const PRODUCER: &str = "dafka_console_producer";
 
 /// Publishes an input, and waits until a store has the records.
 #[track_caller]
-fn publish(cluster: &Cluster, options: &[&str], input: &[u8]) -> Output {
+pub(crate) fn publish(cluster: &Cluster, options: &[&str], input: &[u8]) -> Output {
     let mut producer = cluster.node(PRODUCER, options);
     producer.feed_octets(input.to_vec());
     producer.close_input();
@@ -33,7 +33,7 @@ fn print(cluster: &Cluster, options: &[&str]) -> Vec<u8> {
 
 /// The address of the only partition of a topic.
 #[track_caller]
-fn only_partition(cluster: &Cluster, topic: &str) -> String {
+pub(crate) fn only_partition(cluster: &Cluster, topic: &str) -> String {
     String::from_utf8(print(cluster, &["--count", "1", "--format", "%p", topic])).expect("UTF-8")
 }
 

@@ -8,6 +8,7 @@ mod peer;
 mod back_pressure;
 mod catch_up;
 mod console;
+mod console_starts;
 mod divergence;
 mod failures;
 mod isolation;

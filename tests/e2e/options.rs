@@ -66,6 +66,8 @@ fn help_is_printed_on_standard_output() {
             let options: &[&str] = match program {
                 "dafka_console_consumer" => &[
                     "--from-beginning",
+                    "--offset",
+                    "--exit",
                     "--count",
                     "--partition",
                     "--format",
@@ -123,6 +125,9 @@ fn bad_options_of_the_console_programs_are_refused() {
     }
     for (options, words) in [
         (&["--count", "0"][..], &["--count", "0"][..]),
+        (&["--offset", "newest"], &["--offset newest: must be earliest, latest, an offset, -N"]),
+        (&["--offset", "--exit"], &["--offset --exit: must be "]),
+        (&["--offset", "-2", "--from-beginning"], &["--offset", "--from-beginning"]),
         (&["--count", "many"], &["--count", "many"]),
         (&["--partition="], &["--partition", "this one has 0"]),
         (&["--partition", &long], &["--partition", "this one has 256"]),

@@ -21,4 +21,5 @@ mod run;
 mod runs;
 mod seek;
 mod stalls;
+mod starts;
 mod twins;

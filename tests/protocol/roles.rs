@@ -447,11 +447,11 @@ fn stores_get_a_hello_with_the_topics() {
     for start in [Start::Earliest, Start::Latest] {
         let mut reading = Reading::at(start);
         sent(&mut reading.out);
-        reading.consumer.handle_subscription(&subscription, &mut reading.out);
+        reading.consumer.handle_subscription(&subscription, 0, &mut reading.out);
         reading.accept(Message::StoreHello { topic: ME, address: b"STORE" }, None, 1);
         assert_eq!(sent(&mut reading.out), [r#"CONSUMER-HELLO STORE ME ["topic"]"#; 2]);
         let end = Subscription { subscribe: false, ..subscription };
-        reading.consumer.handle_subscription(&end, &mut reading.out);
+        reading.consumer.handle_subscription(&end, 0, &mut reading.out);
         assert_eq!(sent(&mut reading.out).len(), 0);
     }
 }
@@ -489,7 +489,7 @@ fn the_empty_topic_and_prefixes_match_many_topics() {
     assert_eq!(sent(&mut all.out), ["GET-HEADS  ME", "GET-HEADS b ME"]);
     assert_eq!(subjects(&mut all, 0), ["a", "ab", "abc", "b"]);
     // The consumer requests all topics from stores, once.
-    all.consumer.handle_subscription(&subscription(id::CONSUMER_HELLO, b"STORE"), &mut all.out);
+    all.consumer.handle_subscription(&subscription(id::CONSUMER_HELLO, b"STORE"), 0, &mut all.out);
     all.handle_timeout(100_000);
     assert_eq!(sent(&mut all.out), [r#"CONSUMER-HELLO STORE ME [""]"#, "GET-HEADS  ME"]);
     assert!(all.consumer.remains(b"", b"b") && !all.consumer.remains(b"", b"ab"));

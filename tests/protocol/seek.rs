@@ -41,18 +41,18 @@ pub(crate) struct Sought {
     pub(crate) out: Outbox<Run>,
     pub(crate) now_ms: u64,
     /// The offsets by partition.
-    delivered: Vec<(Vec<u8>, u64)>,
+    pub(crate) delivered: Vec<(Vec<u8>, u64)>,
     /// The first record and the number of records of each FETCH.
     pub(crate) fetches: Vec<(u64, u32)>,
     pub(crate) heads_requested: bool,
 }
 
-fn moment(now_ms: u64) -> Subscribed {
+pub(crate) fn moment(now_ms: u64) -> Subscribed {
     Subscribed { unix_ms: SUBSCRIBED.unix_ms + now_ms as i64, now_ms, uptime_ms: now_ms }
 }
 
 impl Sought {
-    fn new(start: Start) -> Sought {
+    pub(crate) fn new(start: Start) -> Sought {
         Sought::with(Consumer::new(ME, start, Limits::default(), 0))
     }
 

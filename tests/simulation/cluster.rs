@@ -358,10 +358,12 @@ impl World {
                 // which all records are too early. If it then gets a record without its timestamp, it reads on from there.
                 let is_known_by_head = match &node.role {
                     Role::Consumer(consumer) => match consumer.oracle.start_of(subject) {
-                        Start::Earliest => false,
+                        Start::Earliest | Start::Offset(_) => false,
                         Start::Latest if self.plan.is_crowded || self.plan.first_offset > 0 => true,
                         Start::Time(_) if self.model.may_lack_attributes => true,
-                        Start::Latest | Start::Time(_) => !consumer.oracle.next.contains_key(&name),
+                        Start::Latest | Start::Last(_) | Start::Time(_) => {
+                            !consumer.oracle.next.contains_key(&name)
+                        }
                     },
                     _ => false,
                 };

@@ -319,6 +319,9 @@ fn reached(oracle: &Oracle, model: &Model, name: &Name, end: u64, is_due: bool) 
         (None, Start::Latest) if oracle.presumed_old == 0 && oracle.is_new(model, name) => 0,
         // The consumer does not know this partition.
         (None, Start::Latest) => return Ok(()),
+        (None, Start::Offset(_) | Start::Last(_)) => {
+            unreachable!("no consumer of the simulation has this start")
+        }
     };
     if next < end { Err(format!("{next} of the {end} records of {}", show(name))) } else { Ok(()) }
 }

@@ -312,7 +312,7 @@ impl Node {
             Role::Consumer(node) => {
                 for_each_subscription(heard, |subscription, _| {
                     node.consumer.handle_position_store(subscription, now_ms);
-                    node.consumer.handle_subscription(subscription, out);
+                    node.consumer.handle_subscription(subscription, now_ms, out)
                 });
                 node.deliver(model)?;
                 node.handle_positions(inbox, now / MS + *id as u64 % 3 * 7_000, now_ms, out);

@@ -2,7 +2,7 @@
 
 use super::{Frame, PartitionName, Pipe, Socket};
 use crate::actor::command::{Ended, send_command, send_last};
-use crate::actor::record_queue::{CommitEnd, RecordReader};
+use crate::actor::record_queue::{CommitEnd, RecordReader, is_one_of};
 use crate::actor::{Error, Result};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub(super) const LAG: &[u8] = b"$LAG";
 pub(super) const COMMIT: &[u8] = b"$COMMIT";
 /// How long [`commit`] waits for a store.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The command that requests how many records are left until the end, see [`left`].
+pub(super) const LEFT: &[u8] = b"$LEFT";
 
 /// Sends `SUBSCRIBE` or `UNSUBSCRIBE` to a consumer.
 ///
@@ -134,7 +136,24 @@ pub fn lag(
     switch(pipe, source, reader)?;
     let answer = ask(pipe, LAG, topic)?;
     let count = answer.as_ref().try_into().map_err(|_| Ended)?;
-    Ok(u64::from_be_bytes(count) + reader.taken_count(topic))
+    Ok(u64::from_be_bytes(count) + reader.taken_count(is_one_of(topic, b"")))
+}
+
+/// How many records the application has not received until the end of what is there: of a topic or, if the producer in
+/// `name` is not empty, of one of its partitions. `None` while that is not known, see
+/// [`Consumer::left`](crate::protocol::consumer::Consumer::left). For the other arguments, see [`seek`].
+///
+/// # Errors
+/// See [`SeekError`].
+pub fn left(
+    pipe: &Pipe,
+    (source, reader): (&Socket, &mut RecordReader),
+    name: PartitionName,
+) -> Result<Option<u64>, SeekError> {
+    switch(pipe, source, reader)?;
+    let answer = ask(pipe, LEFT, &encode_name(name))?;
+    let count = answer.as_ref().try_into().ok().map(u64::from_be_bytes);
+    Ok(count.map(|count| count + reader.taken_count(is_one_of(name.topic, name.producer))))
 }
 
 /// Commits `position` (a partition and the record to read next) or, without one, everything that the application has
@@ -195,15 +214,25 @@ impl From<zmq::Error> for SeekError {
     }
 }
 
-/// The argument of [`SEEK`]: the sequence in eight octets, the length of the topic in one octet, topic and producer.
+/// The argument of [`SEEK`]: the sequence in eight octets, and the partition.
 fn encode_seek(name: PartitionName, sequence: u64) -> Vec<u8> {
-    [&sequence.to_be_bytes()[..], &[name.topic.len() as u8], name.topic, name.producer].concat()
+    [&sequence.to_be_bytes()[..], &encode_name(name)].concat()
 }
 
 /// The partition and the sequence of a [`SEEK`].
 pub(super) fn decode_seek(argument: &[u8]) -> Option<(PartitionName<'_>, u64)> {
-    let (sequence, names) = argument.split_first_chunk()?;
-    let (&topic_len, names) = names.split_first()?;
+    let (sequence, name) = argument.split_first_chunk()?;
+    Some((decode_name(name)?, u64::from_be_bytes(*sequence)))
+}
+
+/// A partition: the length of the topic in one octet, topic and producer.
+fn encode_name(name: PartitionName) -> Vec<u8> {
+    [&[name.topic.len() as u8], name.topic, name.producer].concat()
+}
+
+/// The partition of an [`encode_name`].
+pub(super) fn decode_name(name: &[u8]) -> Option<PartitionName<'_>> {
+    let (&topic_len, names) = name.split_first()?;
     let (topic, producer) = names.split_at_checked(usize::from(topic_len))?;
-    Some((PartitionName { topic, producer }, u64::from_be_bytes(*sequence)))
+    Some(PartitionName { topic, producer })
 }

@@ -1,7 +1,7 @@
 //! The application's end of the queue.
 
 use super::progress::{CommitEnd, Tracker};
-use super::{Delivered, Mode, RecordList, RecordQueue, Result, SWITCH_COUNT, is_of};
+use super::{Delivered, Mode, RecordList, RecordQueue, Result, SWITCH_COUNT};
 use crate::actor::command::Ended;
 use crate::net::{Frame, Socket};
 use crate::partition_name::{PartitionName, SharedPartitionName};
@@ -146,10 +146,10 @@ impl RecordReader {
         state.send_token(!self.taken.is_empty())
     }
 
-    /// The number of records of a topic that were taken from the queue, and that the application has not received; of
-    /// all topics if `topic` is empty.
-    pub fn taken_count(&self, topic: &[u8]) -> u64 {
-        self.taken.count_of(|name| is_of(name, topic))
+    /// The number of records that were taken from the queue, and that the application has not received, of the partitions
+    /// for which `counts` returns true.
+    pub fn taken_count(&self, counts: impl Fn(PartitionName) -> bool) -> u64 {
+        self.taken.count_of(counts)
     }
 
     /// Takes the next record without waiting, in any mode. Sets `name` to the record's partition.

@@ -1,4 +1,4 @@
-//! Where a consumer starts in a partition under [`Start::Latest`](super::Start::Latest).
+//! Where a consumer starts in a partition under [`Start::Latest`] and [`Start::Last`].
 //!
 //! `latest` means "from the moment of the subscription". A partition that began after the subscription is read from its
 //! first record. Any other partition is *old*: the consumer starts at the first message of the producer that it
@@ -15,14 +15,20 @@
 //! The consumer may hear of an old partition only from stores, for example because the producer has ended. It then
 //! remembers that the partition is old, and keeps no other state for it.
 //!
+//! [`Start::Last`] differs in where the consumer starts in an old partition: a number of records earlier. So the message of
+//! a store is sufficient, too. If the partition does not have that many records, the consumer starts at the first one, and
+//! requests no record to find out whether the partition is old.
+//!
 //! A doubtful partition may be evicted. When it is opened again, it is doubtful again, but the earlier messages of its
 //! producer still determine where to start if it is old.
 
+#[cfg(doc)]
+use super::Start;
 use super::topics::Rule;
 use super::{Consumer, Delivery, delivering};
 use crate::partition_name::PartitionName;
-use crate::protocol::Payload;
 use crate::protocol::ingest::Index;
+use crate::protocol::{Payload, last_of};
 
 /// Where to start in a partition that is not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +92,7 @@ impl<P: Payload> Consumer<P> {
     ) -> bool {
         if first > 0 {
             if is_live {
-                self.ingest.claim(partition, first, now_ms);
+                self.claim(partition, Some(first), last_of(first, run), now_ms);
             }
             return true;
         }
@@ -96,6 +102,18 @@ impl<P: Payload> Consumer<P> {
             return true;
         }
         self.read_as_old(partition, now_ms, deliveries)
+    }
+
+    /// A message mentions the record `last` of a partition. If the partition is doubtful, and turns out to be old, the
+    /// message may determine where it starts. For `published`, see [`Start::claim`].
+    pub(super) fn claim(&mut self, partition: Index, published: Option<u64>, last: u64, now_ms: u64) {
+        if !self.ingest.is_doubtful(partition) {
+            return;
+        }
+        let rule = self.topics.rule(self.partition(partition).topic);
+        if let Some(first) = rule.and_then(|rule| rule.start.claim(published, last)) {
+            self.ingest.claim(partition, first, now_ms);
+        }
     }
 
     /// A store has told that it has a partition. Returns whether the message is still to be handled; if not, the

@@ -120,12 +120,12 @@ impl<P: Payload> Consumer<P> {
             positions.unread.insert(partition);
         }
         let is_decided = matches!(beginning, Beginning::At(_) | Beginning::Claimed(_));
-        if rule.start == Start::Latest && is_decided {
+        if matches!(rule.start, Start::Latest | Start::Last(_)) && is_decided {
             self.commit_beginning(partition, beginning.offset());
         }
     }
 
-    /// Under `latest`, a partition without a committed position begins at the record `next`, see [`Positions::begin`].
+    /// Under `latest` or -N, a partition without a committed position begins at the record `next`, see [`Positions::begin`].
     pub(super) fn commit_beginning(&mut self, partition: Index, next: u64) {
         if let Some(positions) = &mut self.positions {
             positions.begin(self.ingest.partition(partition).name(), next);

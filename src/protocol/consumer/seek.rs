@@ -47,7 +47,9 @@ impl<P: Payload> Consumer<P> {
             self.mark_read(partition);
             match start {
                 Start::Earliest => self.ingest.seek(partition, 0),
-                Start::Latest => self.ingest.seek_end(partition, moment.now_ms),
+                Start::Offset(offset) => self.ingest.seek(partition, offset),
+                Start::Latest => self.ingest.seek_end(partition, 0, moment.now_ms),
+                Start::Last(count) => self.ingest.seek_end(partition, count, moment.now_ms),
                 Start::Time(since_ms) => {
                     self.ingest.seek_time(partition, since_ms, is_paused, moment.now_ms);
                 }

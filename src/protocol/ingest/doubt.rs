@@ -112,6 +112,11 @@ impl<P: Payload> Ingest<P> {
         self.table[index].doubt.is_some()
     }
 
+    /// Whether it is not decided yet where to start in a partition of which peers have records.
+    pub fn is_undecided(&self, index: Index) -> bool {
+        self.is_doubtful(index) && self.table[index].sequencer.has_gap()
+    }
+
     /// The producer of a partition has sent a message. If the partition is doubtful, and turns out to be older than the
     /// subscription, it is read from `first` on: from the record that was published, or after the record that the HEAD
     /// names. After several messages, the lowest of these offsets applies, because a forged message may name any offset.

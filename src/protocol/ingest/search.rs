@@ -30,10 +30,10 @@ impl<P: Payload> Ingest<P> {
         self.table.update_rank(index);
     }
 
-    /// Makes a partition continue after the last record that any peer has mentioned. This may be a false claim, which is
-    /// corrected later.
-    pub fn seek_end(&mut self, index: Index, now_ms: u64) {
-        self.move_to(index, self.end(index));
+    /// Makes a partition continue `count` records before its end, which is after the last record that any peer has
+    /// mentioned. This may be a false claim, which is corrected later.
+    pub fn seek_end(&mut self, index: Index, count: u64, now_ms: u64) {
+        self.move_to(index, self.end(index).saturating_sub(count));
         self.claim_beginning(index, now_ms);
         self.table.update_rank(index);
     }
