@@ -75,8 +75,9 @@
 //      binds to
 //    - `beacon/sub_address`, `beacon/pub_address`: the addresses of the tower,
 //      to which the other nodes connect
-//    - `consumer/offset/reset`: `earliest` or `latest` (the default), where a
-//      consumer begins to read
+//    - `consumer/offset/reset`: where a consumer begins to read: `earliest`,
+//      `latest` (the default), an offset, `-N` for the last N records, or
+//      `@TIME`
 //    - `store/db`: the directory of a store
 //
 //  RETURN VALUES
@@ -756,6 +757,7 @@ DAFKA_EXPORT void
 //  addresses of the tower) and `consumer/offset/reset`. With `latest`, the
 //  default, a consumer reads the records that are published after its
 //  subscription. With `earliest` it reads each partition from its first record.
+//  It can also begin at an offset, at the last records, or at a time.
 //
 //  COMMITTED POSITIONS
 //

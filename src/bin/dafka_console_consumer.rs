@@ -32,7 +32,7 @@ fn print_records(mut options: Options) -> Result {
         options.settings.consumer.offset_reset = Some(offset);
     }
     let topic = program::topic(&options.matches)?;
-    let mut check_ms = options.matches.get_flag("exit").then(now_ms);
+    let mut end_check = EndCheck { due_ms: options.matches.get_flag("exit").then(now_ms) };
     let mut printer = Printer {
         format: RecordFormat::of(&options.matches)?,
         partition: program::partition(&options.matches)?,
@@ -56,13 +56,8 @@ fn print_records(mut options: Options) -> Result {
         if consumer.actor.has_ended() {
             return Err(Failure::logged());
         }
-        if let Some(check_ms) = &mut check_ms
-            && now_ms() >= *check_ms
-        {
-            if consumer.is_at_end(topic, printer.partition)? {
-                break Ok(());
-            }
-            *check_ms = now_ms() + CHECK_INTERVAL_MS;
+        if end_check.is_at_end(&mut consumer, topic, printer.partition)? {
+            break Ok(());
         }
         // Without a requested event, poll reports standard output only when its reader has gone.
         let items = &mut [
@@ -71,7 +66,7 @@ fn print_records(mut options: Options) -> Result {
             consumer.source.item(POLLIN),
             consumer.actor.pipe().item(POLLIN),
         ];
-        poll(items, check_ms.map_or(-1, |check_ms| check_ms.saturating_sub(now_ms()) as i64))?;
+        poll(items, end_check.timeout_ms())?;
         if items[0].is_error() {
             break Ok(());
         }
@@ -87,6 +82,28 @@ fn print_records(mut options: Options) -> Result {
             }
         }
         Ok(()) => Ok(()),
+    }
+}
+
+/// Checks whether all records that are there have been printed.
+struct EndCheck {
+    /// The time of the next check. `None` without `--exit`.
+    due_ms: Option<u64>,
+}
+
+impl EndCheck {
+    /// Checks if the time has come. Otherwise returns false.
+    fn is_at_end(&mut self, consumer: &mut Consumer, topic: &[u8], partition: Option<&[u8]>) -> Result<bool> {
+        let Some(due_ms) = self.due_ms.as_mut().filter(|due_ms| now_ms() >= **due_ms) else {
+            return Ok(false);
+        };
+        *due_ms = now_ms() + CHECK_INTERVAL_MS;
+        consumer.is_at_end(topic, partition)
+    }
+
+    /// How long to wait for other events. -1: without a limit.
+    fn timeout_ms(&self) -> i64 {
+        self.due_ms.map_or(-1, |due_ms| due_ms.saturating_sub(now_ms()) as i64)
     }
 }
 

@@ -41,7 +41,9 @@ fn a_consumer_starts_at_an_offset_and_ends_at_the_end() {
     // Without --offset, the key in the configuration applies.
     let key = [("consumer/offset/reset", "-1")];
     let consumer = cluster.node_with(CONSUMER, &["--exit", "--format", "%o\\n", TOPIC], &key);
-    assert_eq!(consumer.expect_success("the last records").stdout.concat(), b"42");
+    let mut printed = consumer.expect_success("the last records").stdout;
+    printed.sort();
+    assert_eq!(printed, [b"2", b"4"]);
 }
 
 #[test]
