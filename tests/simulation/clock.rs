@@ -8,9 +8,12 @@ pub(crate) type Time = u64;
 pub(crate) const MS: Time = 1_000;
 pub(crate) const SECOND: Time = 1_000_000;
 
-/// The time since the Unix epoch by the clock of a host. The clocks of two hosts differ by at most a second.
+/// The clocks of two hosts differ by at most this.
+pub(crate) const MAX_CLOCK_DIFFERENCE_MS: i64 = 1_000;
+
+/// The time since the Unix epoch by the clock of a host.
 pub(crate) fn unix_ms(now: Time, host: Host) -> i64 {
-    1_700_000_000_000 + (now / MS) as i64 + (host * 377 % 1_001) as i64
+    1_700_000_000_000 + (now / MS) as i64 + host as i64 * 377 % (MAX_CLOCK_DIFFERENCE_MS + 1)
 }
 
 /// A node's clock.

@@ -1,5 +1,6 @@
 //! The oracle checks each delivery to an application against the model.
 
+use super::clock::MAX_CLOCK_DIFFERENCE_MS;
 use super::model::{Model, Name, Record};
 use dafka::protocol::consumer::Start;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,15 @@ pub(crate) struct Named {
     pub(crate) reached: BTreeMap<Name, u64>,
 }
 
+/// Where a consumer starts in the partitions of a topic.
+struct Rule {
+    start: Start,
+    /// The time of the present subscription or of the last seek to a time or to the end.
+    since_ms: i64,
+    /// Under `latest`, a partition that begins at this time or later must be read from its first record.
+    new_from_ms: i64,
+}
+
 /// The deliveries of one run of a consumer.
 pub(crate) struct Oracle {
     pub(crate) start: Start,
@@ -34,8 +44,8 @@ pub(crate) struct Oracle {
     /// By partition: the end at the first subscription to its topic.
     published_before: BTreeMap<Name, u64>,
     was_subscribed: BTreeSet<Vec<u8>>,
-    /// By topic: where to start, and the time of the present subscription or of the last seek to a time or to the end.
-    rules: BTreeMap<Vec<u8>, (Start, i64)>,
+    /// By topic.
+    rules: BTreeMap<Vec<u8>, Rule>,
     /// By partition: after a seek to the end, the highest offset that may be delivered first.
     begins_before: BTreeMap<Name, u64>,
     /// How many partitions the consumer presumed to be older than its subscription, because no peer sent their first
@@ -69,7 +79,8 @@ impl Oracle {
 
     pub(crate) fn subscribe(&mut self, topic: &[u8], model: &Model, now_ms: i64) {
         self.topics.push(topic.to_vec());
-        self.rules.insert(topic.to_vec(), (self.start, now_ms));
+        let rule = Rule { start: self.start, since_ms: now_ms, new_from_ms: now_ms };
+        self.rules.insert(topic.to_vec(), rule);
         if self.was_subscribed.insert(topic.to_vec()) {
             for (name, partition) in model.partitions.iter().filter(|(name, _)| name.0 == topic) {
                 self.published_before.insert(name.clone(), partition.end());
@@ -96,7 +107,7 @@ impl Oracle {
 
     /// Where the consumer starts in the partitions of a topic.
     pub(crate) fn start_of(&self, topic: &[u8]) -> Start {
-        self.rules.get(topic).map_or(self.start, |&(start, _)| start)
+        self.rules.get(topic).map_or(self.start, |rule| rule.start)
     }
 
     /// The application continues at a time or at the end, in all partitions of a topic. `is_open`: no partition was
@@ -105,7 +116,9 @@ impl Oracle {
         let mut read: Vec<(Name, u64)> = self.next.iter().map(|(name, &next)| (name.clone(), next)).collect();
         read.retain(|(name, _)| name.0 == topic && start == Start::Latest);
         self.forget(topic);
-        self.rules.insert(topic.to_vec(), (start, now_ms));
+        // The consumer may know partitions that began before the seek, although their clocks show a later time.
+        let rule = Rule { start, since_ms: now_ms, new_from_ms: now_ms + MAX_CLOCK_DIFFERENCE_MS + 1 };
+        self.rules.insert(topic.to_vec(), rule);
         for (name, next) in read {
             if is_open {
                 self.begins_before.insert(name.clone(), model.partitions[&name].end());
@@ -130,12 +143,12 @@ impl Oracle {
     pub(crate) fn is_new(&self, model: &Model, name: &Name) -> bool {
         self.rules
             .get(&name.0)
-            .is_some_and(|&(start, since_ms)| start == Start::Latest && model.is_new(name, since_ms))
+            .is_some_and(|rule| rule.start == Start::Latest && model.is_new(name, rule.new_from_ms))
     }
 
     /// Whether a partition began so short before the subscription that it may count as new.
     fn may_be_new(&self, model: &Model, name: &Name) -> bool {
-        let since_ms = self.rules.get(&name.0).map_or(i64::MAX, |&(_, since_ms)| since_ms);
+        let since_ms = self.rules.get(&name.0).map_or(i64::MAX, |rule| rule.since_ms);
         model.partitions.get(name).is_some_and(|partition| partition.begun_ms >= since_ms - MAX_TOLERANCE_MS)
     }
 
