@@ -515,7 +515,7 @@ impl<P: Payload> Ingest<P> {
     }
 
     /// Returns how long this node has waited for messages, see [`wait_clock`].
-    pub fn wait_ms(&mut self, now_ms: u64) -> u64 {
+    pub(super) fn wait_ms(&mut self, now_ms: u64) -> u64 {
         self.clock.advance(self.fetches.read_until_ms(now_ms))
     }
 
