@@ -57,13 +57,17 @@ pub fn console_producer() -> Command {
 /// `dafka_console_consumer`
 pub fn console_consumer() -> Command {
     let about = "Prints subject, address and content of each record of a topic, until interrupted.";
-    let help = "Start at the first record of each partition, not at the next published one";
+    let help = "Start at the first record of each partition, not at the next published one; with a name, only in \
+                partitions without a committed position";
     let offset = "Start in each partition at this offset, at the last N records (-N), at a time (@MS, in milliseconds \
-                  since the Unix epoch, or @YYYY-MM-DDTHH:MM:SS in UTC), at earliest or at latest";
+                  since the Unix epoch, or @YYYY-MM-DDTHH:MM:SS in UTC), at earliest, at latest, or with a name at its \
+                  committed position (committed)";
+    let name = "Continue where the last consumer with this name has stopped, and commit what is printed";
     let exit = "End when all records that are there have been printed";
     network_program("dafka_console_consumer", about, Role::Node)
         .arg(Arg::new("from-beginning").long("from-beginning").action(ArgAction::SetTrue).help(help))
         .arg(value("offset", "offset", offset).conflicts_with("from-beginning"))
+        .arg(value("name", "name", name))
         .arg(Arg::new("exit").long("exit").action(ArgAction::SetTrue).help(exit))
         .arg(
             Arg::new("count")
@@ -198,7 +202,7 @@ mod tests {
     fn values_may_begin_with_a_hyphen() {
         let both = [("delimiter", "-"), ("key-delimiter", "->")];
         let producer = [&both[..], &[("header", "--name=value"), ("key-delimiter", "--")]].concat();
-        let consumer = [&both[..], &[("format", r"-- %s\n"), ("offset", "-2")]].concat();
+        let consumer = [&both[..], &[("format", r"-- %s\n"), ("offset", "-2"), ("name", "-")]].concat();
         for (command, options) in [(console_producer(), producer), (console_consumer(), consumer)] {
             for (id, value) in options {
                 let option = format!("--{id}");

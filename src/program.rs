@@ -11,7 +11,7 @@ mod record_format;
 mod record_json;
 mod signals;
 
-pub use consumer::{Consumer, start_consumer};
+pub use consumer::{Consumer, choose_start, start_consumer};
 pub use input_format::InputFormat;
 pub use lines::{Line, Lines};
 pub use output::{complain, not_printed, print};
@@ -22,7 +22,7 @@ pub use signals::Signals;
 use crate::actor::{self, Handle, consumer::is_topic};
 use crate::czmq;
 use crate::net::{Kind, Pipe, Socket, TERM, allow_more_open_files};
-use crate::settings::{OffsetReset, Settings};
+use crate::settings::Settings;
 use crate::text::printable;
 use crate::wire::MAX_NAME_LEN;
 use crate::wire::batch::MAX_CONTENT_LEN_BYTES;
@@ -352,18 +352,6 @@ pub fn topic(matches: &ArgMatches) -> Result<&[u8]> {
     } else {
         Err(Failure(format!("a topic has 1 to 255 bytes, this one has {}", topic.len())))
     }
-}
-
-/// The checked option `--offset`.
-///
-/// # Errors
-/// When it names no place in a partition.
-pub fn offset(matches: &ArgMatches) -> Result<Option<OffsetReset>> {
-    let Some(value) = matches.get_one::<OsString>("offset") else { return Ok(None) };
-    let value = value.as_encoded_bytes();
-    OffsetReset::parse(value)
-        .map(Some)
-        .ok_or_else(|| Failure(format!("--offset {}: must be {}", printable(value), OffsetReset::VALID)))
 }
 
 /// The checked option `--partition`. The address of a producer may contain any bytes.

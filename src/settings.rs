@@ -151,6 +151,9 @@ pub enum Commit {
 pub struct Consumer {
     /// `consumer/offset/reset`; `None` when it is not set.
     pub offset_reset: Option<OffsetReset>,
+    /// Whether `offset_reset` also applies to partitions with a committed position. No key sets this, but the option
+    /// `--offset` of the console consumer does.
+    pub ignores_committed: bool,
     /// `consumer/isolation`: which records are delivered.
     pub isolation: Isolation,
     /// `consumer/topic_match`: which topics a subscription matches.
@@ -360,6 +363,7 @@ impl Consumer {
         let max_partitions = keys.count("consumer/max_partitions", 200_000);
         Consumer {
             offset_reset: keys.offset_reset("consumer/offset/reset"),
+            ignores_committed: false,
             isolation: keys.isolation("consumer/isolation"),
             topic_match: keys.topic_match("consumer/topic_match"),
             name: keys.consumer_name("consumer/name"),

@@ -93,6 +93,9 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
     if settings.consumer.topic_match == TopicMatch::Prefix {
         consumer = consumer.matching_prefixes();
     }
+    if settings.consumer.ignores_committed {
+        consumer = consumer.ignoring_committed();
+    }
     if let Some(name) = name {
         consumer = consumer.named(name, MAX_POSITIONS, now_ms());
     }

@@ -3,7 +3,6 @@
 use dafka::commands;
 use dafka::net::{now_ms, poll};
 use dafka::program::{self, Consumer, Failure, Options, Place, RecordFormat, Result, Role, Signals};
-use dafka::settings::OffsetReset;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -19,18 +18,16 @@ const CHECK_INTERVAL_MS: u64 = 100;
 /// How long the program waits after a signal if the reader of standard output does not read.
 const READER_GRACE_MS: u64 = 2_000;
 
+/// The exit code when no store has confirmed the position of a consumer with a name.
+const UNCONFIRMED: u8 = 3;
+
 fn main() -> ExitCode {
     program::run(commands::console_consumer(), Role::Node, &[], print_records)
 }
 
-fn print_records(mut options: Options) -> Result {
+fn print_records(mut options: Options) -> Result<ExitCode> {
     let signals = Signals::catch()?;
-    if options.matches.get_flag("from-beginning") {
-        options.settings.consumer.offset_reset = Some(OffsetReset::Earliest);
-    }
-    if let Some(offset) = program::offset(&options.matches)? {
-        options.settings.consumer.offset_reset = Some(offset);
-    }
+    program::choose_start(&options.matches, &mut options.settings.consumer)?;
     let topic = program::topic(&options.matches)?;
     let mut end_check = EndCheck { due_ms: options.matches.get_flag("exit").then(now_ms) };
     let mut printer = Printer {
@@ -39,8 +36,11 @@ fn print_records(mut options: Options) -> Result {
         left_count: options.matches.get_one("count").copied(),
     };
     let Some(mut consumer) = program::start_consumer(options.settings, topic, PIPE_LIMIT, &signals)? else {
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     };
+    if let Some(producer) = printer.partition {
+        consumer.commit_only(producer);
+    }
     let file = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
     let mut output = BufWriter::with_capacity(64 << 10, Output { file, signals: &signals, due_ms: None });
     let result = loop {
@@ -72,17 +72,30 @@ fn print_records(mut options: Options) -> Result {
         }
     };
     match result {
+        Ok(()) => confirm(&mut consumer, &signals),
         Err(error) => {
             // The rest of the buffer cannot be written any more.
             let _ = output.into_parts();
             match error.kind() {
                 // A signal came while the reader did not read.
-                ErrorKind::TimedOut => Ok(()),
-                _ => program::not_printed(error),
+                ErrorKind::TimedOut => {}
+                _ => program::not_printed(error)?,
             }
+            Ok(ExitCode::SUCCESS)
         }
-        Ok(()) => Ok(()),
     }
+}
+
+/// If the consumer has a name, waits until a store has its position.
+fn confirm(consumer: &mut Consumer, signals: &Signals) -> Result<ExitCode> {
+    if consumer.confirm(signals)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    log::warn!(
+        target: "dafka",
+        "no store has confirmed the position; the next consumer with this name may print records again"
+    );
+    Ok(ExitCode::from(UNCONFIRMED))
 }
 
 /// Checks whether all records that are there have been printed.

@@ -29,8 +29,9 @@
 //! `dafka_consumer_commit_msg`.
 //!
 //! At its start, a consumer with a name waits until the connected stores have sent its positions, and no further store
-//! has connected for 1.2 seconds. After 3 seconds it delivers records in any case. `consumer/offset/reset` applies to
-//! partitions without a committed position. A seek comes before committed positions, and commits nothing.
+//! has connected for 1.2 seconds. It waits at most 3 seconds if no store is connected, and at most 15 seconds
+//! otherwise. `consumer/offset/reset` applies to partitions without a committed position. A seek comes before committed
+//! positions, and commits nothing.
 //!
 //! A consumer with a name passes all records through its queue, see `dafka_consumer_record_source`: only
 //! `dafka_consumer_msg_recv` and `dafka_consumer_msg_recv_from_socket` can read them. A consumer with a sink of the
@@ -125,6 +126,10 @@ use crate::settings::Commit;
 use crate::wire::MAX_NAME_LEN;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::MutexGuard;
+use std::time::Duration;
+
+/// How long `dafka_consumer_commit` waits for a store.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The arguments of `dafka_consumer_new`.
 #[allow(non_camel_case_types)]
@@ -265,7 +270,7 @@ impl dafka_consumer_t {
         if !reader.is_tracking() {
             return Err("the consumer has no name (consumer/name)".into());
         }
-        let end = consumer::commit(pipe, &mut reader, position, &mut || !czmq::interrupted());
+        let end = consumer::commit(pipe, &mut reader, position, COMMIT_TIMEOUT, &mut || !czmq::interrupted());
         match end.map_err(|error| Failure::from(error.to_string()).with_errno(libc::EPIPE))? {
             CommitEnd::Confirmed => Ok(()),
             CommitEnd::TimedOut => Err(Failure::expected(libc::EAGAIN)),

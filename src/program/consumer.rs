@@ -1,11 +1,56 @@
 //! A consumer as the programs use it.
 
-use super::{Failure, Result, Signals, wait_until_ready};
-use crate::actor::record_queue::{Delivered, RecordReader, record_queue};
+use super::{Failure, Result, SAME_SIGNAL, Signals, wait_until_ready};
+use crate::actor::record_queue::{CommitEnd, Delivered, RecordReader, record_queue};
 use crate::actor::{self, Handle, consumer};
+use crate::committed::{MAX_CONSUMER_NAME_LEN, is_consumer_name};
 use crate::net::{Pipe, pipe_with_limit};
 use crate::partition_name::{PartitionName, SharedPartitionName};
-use crate::settings::{Commit, Settings};
+use crate::settings::{self, Commit, OffsetReset, Settings};
+use crate::text::printable;
+use clap::ArgMatches;
+use std::ffi::OsString;
+use std::time::{Duration, Instant};
+
+/// How long [`Consumer::confirm`] waits for a store. If no store confirms the commit, the end of the consumer takes 2
+/// more seconds.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Applies the options that determine where the console consumer starts: `--name`, `--from-beginning` and `--offset`.
+///
+/// # Errors
+/// When a value is not valid, and for the position of a consumer without a name.
+pub fn choose_start(matches: &ArgMatches, settings: &mut settings::Consumer) -> Result {
+    let value = |option| matches.get_one::<OsString>(option).map(|value| value.as_encoded_bytes());
+    if let Some(name) = value("name") {
+        if !is_consumer_name(name) {
+            let len = name.len();
+            return Err(Failure(format!(
+                "--name must have 1 to {MAX_CONSUMER_NAME_LEN} bytes, this one has {len}"
+            )));
+        }
+        settings.name = Some(name.into());
+    }
+    if matches.get_flag("from-beginning") {
+        settings.offset_reset = Some(OffsetReset::Earliest);
+    }
+    match value("offset") {
+        None => {}
+        Some(b"committed") if settings.name.is_none() => {
+            return Err(Failure(
+                "--offset committed: a consumer without --name has no committed position".into(),
+            ));
+        }
+        Some(b"committed") => {}
+        Some(offset) => {
+            let start = OffsetReset::parse(offset).ok_or_else(|| {
+                Failure(format!("--offset {}: must be committed, {}", printable(offset), OffsetReset::VALID))
+            })?;
+            (settings.offset_reset, settings.ignores_committed) = (Some(start), true);
+        }
+    }
+    Ok(())
+}
 
 /// A consumer, and the reading end of its record pipe.
 pub struct Consumer {
@@ -39,6 +84,28 @@ impl Consumer {
     pub fn mark_processed(&mut self) {
         if self.is_auto {
             self.reader.publish_read();
+        }
+    }
+
+    /// If the consumer has a name, commits only the position of the partition of this producer.
+    pub fn commit_only(&mut self, producer: &[u8]) {
+        self.reader.track_only(producer);
+    }
+
+    /// Waits until a store has confirmed all commits of what was processed. Returns false when none has done so in time,
+    /// or when a further signal comes.
+    ///
+    /// # Errors
+    /// When the consumer has ended.
+    pub fn confirm(&mut self, signals: &Signals) -> Result<bool> {
+        if !self.has_name() || !self.is_auto {
+            return Ok(true);
+        }
+        let start = Instant::now();
+        let is_patient = &mut || !signals.came() || start.elapsed() < SAME_SIGNAL;
+        match consumer::commit(self.actor.pipe(), &mut self.reader, None, CONFIRM_TIMEOUT, is_patient) {
+            Ok(end) => Ok(end == CommitEnd::Confirmed),
+            Err(_) => Err(Failure::logged()),
         }
     }
 

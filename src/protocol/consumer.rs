@@ -127,6 +127,12 @@ impl<P: Payload> Consumer<P> {
         self
     }
 
+    /// Starts where its [`Start`] says also in partitions with a committed position.
+    pub fn ignoring_committed(mut self) -> Self {
+        self.topics.ignores_committed = true;
+        self
+    }
+
     /// Delivers a record only after a store has acknowledged it. The records that are held back occupy at most
     /// `limit_bytes`, or consist of one longer run. The caller must subscribe its socket to all ACKs.
     pub fn isolated(self, limit_bytes: usize) -> Self {

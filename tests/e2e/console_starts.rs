@@ -1,7 +1,7 @@
-//! Where the console consumer starts, and its end after all that is there.
+//! Where the console consumer starts, with and without a name, and its end after all that is there.
 
 use crate::console::{only_partition, publish};
-use crate::e2e::{Cluster, lines};
+use crate::e2e::{Cluster, Program, lines};
 
 const CONSUMER: &str = "dafka_console_consumer";
 const TOPIC: &str = "starts";
@@ -73,4 +73,64 @@ fn a_consumer_ends_at_the_end_of_an_empty_topic_and_of_live_producers() {
     live.close_input();
     live.expect_success("the end of its input, with a store present");
     assert_eq!(print_to_the_end(&cluster, &["--offset", "4990", TOPIC]).len(), 10);
+}
+
+/// What a consumer with the name `me` prints until it ends by itself.
+#[track_caller]
+fn print_named(cluster: &Cluster, options: &[&str]) -> Vec<Vec<u8>> {
+    let consumer = named(cluster, options);
+    let ended = consumer.expect_success("the last record");
+    assert_eq!(ended.stderr, "", "{options:?}: the consumer logs nothing");
+    ended.stdout
+}
+
+fn named(cluster: &Cluster, options: &[&str]) -> Program {
+    let common = ["--name", "me", "--format", "%s\\n", TOPIC];
+    cluster.node(CONSUMER, &[&common, options].concat())
+}
+
+#[test]
+fn a_consumer_with_a_name_continues_after_the_last_record_that_it_has_printed() {
+    let cluster = Cluster::new().with_tower().with_store();
+    let all = lines("line", 5_000);
+    cluster.publish(TOPIC, &all);
+    // More records wait than are printed.
+    assert_eq!(print_named(&cluster, &["--from-beginning", "--count", "3"]), all[..3]);
+    assert_eq!(print_named(&cluster, &["--from-beginning", "--count", "2000"]), all[3..2_003]);
+    assert_eq!(print_named(&cluster, &["--count", "1"]), all[2_003..2_004]);
+
+    let mut consumer = named(&cluster, &[]);
+    let first = consumer.line("the next record");
+    consumer.signal(libc::SIGINT);
+    let rest = consumer.expect_success("SIGINT").stdout;
+    let printed = [vec![first], rest, print_named(&cluster, &["--offset", "committed", "--exit"])].concat();
+    assert!(printed == all[2_004..], "{} records", printed.len());
+    assert_eq!(print_named(&cluster, &["--from-beginning", "--exit"]), [b""; 0]);
+
+    // Another offset comes before the committed position, and moves it.
+    assert_eq!(print_named(&cluster, &["--offset", "-2", "--count", "1"]), all[4_998..4_999]);
+    assert_eq!(print_named(&cluster, &["--exit"]), all[4_999..]);
+    assert_eq!(print_named(&cluster, &["--offset", "3", "--count", "2"]), all[3..5]);
+    assert_eq!(print_named(&cluster, &["--count", "1"]), all[5..6]);
+}
+
+#[test]
+fn a_consumer_of_one_partition_commits_nothing_in_others() {
+    let cluster = Cluster::new().with_tower().with_store();
+    publish(&cluster, &[TOPIC], b"a0\na1\na2\n");
+    let partition = only_partition(&cluster, TOPIC);
+    publish(&cluster, &[TOPIC], b"b0\nb1\n");
+    let options = ["--from-beginning", "--partition", &partition, "--exit"];
+    assert_eq!(print_named(&cluster, &options), [b"a0", b"a1", b"a2"]);
+    assert_eq!(print_named(&cluster, &["--from-beginning", "--exit"]), [b"b0", b"b1"]);
+}
+
+#[test]
+fn a_consumer_with_a_name_reports_a_position_that_no_store_has() {
+    let cluster = Cluster::new().with_tower();
+    let live = cluster.producer(TOPIC);
+    live.feed(&lines("line", 2));
+    let consumer = named(&cluster, &["--from-beginning", "--count", "2"]);
+    let ended = consumer.expect_exit("no store", 3, &["no store has confirmed the position"]);
+    assert_eq!(ended.stdout, lines("line", 2));
 }

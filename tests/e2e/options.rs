@@ -67,6 +67,7 @@ fn help_is_printed_on_standard_output() {
                 "dafka_console_consumer" => &[
                     "--from-beginning",
                     "--offset",
+                    "--name",
                     "--exit",
                     "--count",
                     "--partition",
@@ -125,7 +126,10 @@ fn bad_options_of_the_console_programs_are_refused() {
     }
     for (options, words) in [
         (&["--count", "0"][..], &["--count", "0"][..]),
-        (&["--offset", "newest"], &["--offset newest: must be earliest, latest, an offset, -N"]),
+        (&["--offset", "newest"], &["--offset newest: must be committed, earliest, latest, an offset, -N"]),
+        (&["--offset", "committed"], &["--offset committed: ", "without --name"]),
+        (&["--name", &long], &["--name must have 1 to 128 bytes, this one has 256"]),
+        (&["--name="], &["--name must have 1 to 128 bytes, this one has 0"]),
         (&["--offset", "--exit"], &["--offset --exit: must be "]),
         (&["--offset", "-2", "--from-beginning"], &["--offset", "--from-beginning"]),
         (&["--count", "many"], &["--count", "many"]),

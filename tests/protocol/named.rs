@@ -142,6 +142,24 @@ fn after_a_seek_to_the_end_committed_positions_do_not_apply() {
 }
 
 #[test]
+fn a_consumer_that_ignores_committed_positions_starts_as_it_would_without_them() {
+    for (start, first) in [(Start::Earliest, 0), (Start::Offset(3), 3), (Start::Last(2), 8)] {
+        let consumer = Consumer::new(ME, start, Limits::default(), 0).ignoring_committed();
+        let mut sought = Sought::with(consumer.named(NAME, 100, 0));
+        sought.consumer.handle_position(&position(6, 1_000, b"A"), 0);
+        sought.consumer.handle_positions_timeout(MAX_WAIT_MS, &mut sought.out);
+        sought.head(PARTITION, 9);
+        sought.consumer.handle_position(&position(7, 2_000, b"B"), LATER_MS);
+        sought.serve(&ALL, 1_000);
+        assert_eq!(sought.offsets(), range(first..10), "{start:?}");
+        assert_eq!(commits(&mut sought), [], "{start:?}: the start is not committed");
+        // The next consumer with this name continues after the last record that this one has processed.
+        sought.consumer.commit(P, first + 1, 1_000, LATER_MS);
+        assert_eq!(commits(&mut sought), [(first + 1, 2_001)], "{start:?}");
+    }
+}
+
+#[test]
 fn an_evicted_partition_continues_where_this_consumer_has_stopped() {
     const OTHER: PartitionName = PartitionName { topic: TOPIC, producer: b"OTHER" };
     let limits = Limits { partitions: 1, partitions_per_peer: 1, ..Limits::default() };

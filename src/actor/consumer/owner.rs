@@ -18,8 +18,6 @@ pub(super) const RESUME: &[u8] = b"$RESUME";
 pub(super) const LAG: &[u8] = b"$LAG";
 /// The command that commits the positions that the application has published, see [`commit`].
 pub(super) const COMMIT: &[u8] = b"$COMMIT";
-/// How long [`commit`] waits for a store.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The command that requests how many records are left until the end, see [`left`].
 pub(super) const LEFT: &[u8] = b"$LEFT";
 
@@ -157,7 +155,7 @@ pub fn left(
 }
 
 /// Commits `position` (a partition and the record to read next) or, without one, everything that the application has
-/// read. Waits until a store has confirmed the commit, for at most 5 seconds, or until `is_patient` returns false.
+/// read. Waits until a store has confirmed the commit, for at most `timeout`, or until `is_patient` returns false.
 ///
 /// # Errors
 /// When the consumer has ended.
@@ -165,11 +163,12 @@ pub fn commit(
     pipe: &Pipe,
     reader: &mut RecordReader,
     position: Option<(PartitionName, u64)>,
+    timeout: Duration,
     is_patient: &mut dyn FnMut() -> bool,
 ) -> Result<CommitEnd, Ended> {
     let request = reader.request_commit(position);
     send_command(pipe, COMMIT, |pipe| send_last(pipe, &mut Frame::new()))?;
-    reader.wait_for_commit(request, COMMIT_TIMEOUT, is_patient)
+    reader.wait_for_commit(request, timeout, is_patient)
 }
 
 /// Makes sure that the records come through the queue: there, their order and number can be changed.

@@ -114,6 +114,8 @@ impl Progress {
 pub(super) struct Tracker {
     /// Whether the actor commits processed records by itself.
     is_auto: bool,
+    /// The producer of the only partition whose position is committed. `None`: all partitions.
+    only: Option<Box<[u8]>>,
     /// The partition of the record that was read last.
     name: Option<SharedPartitionName>,
     /// In this partition, the offset after the last record that was read.
@@ -126,7 +128,12 @@ pub(super) struct Tracker {
 
 impl Tracker {
     pub(super) fn new(is_auto: bool) -> Tracker {
-        Tracker { is_auto, name: None, received: 0, processed: None, others: HashMap::new() }
+        Tracker { is_auto, only: None, name: None, received: 0, processed: None, others: HashMap::new() }
+    }
+
+    /// From now on, publishes only the position of the partition of this producer.
+    pub(super) fn restrict(&mut self, producer: &[u8]) {
+        self.only = Some(producer.into());
     }
 
     /// The application asks for the next record.
@@ -168,9 +175,14 @@ impl Tracker {
     /// Publishes the positions of processed records.
     pub(super) fn publish(&mut self, progress: &Progress) {
         let own = self.name.clone().zip(self.processed.take());
-        if own.is_some() || !self.others.is_empty() {
-            progress.lock().positions.extend(self.others.drain().chain(own));
+        if own.is_none() && self.others.is_empty() {
+            return;
         }
+        let only = self.only.as_deref();
+        let is_wanted = |(name, _): &(SharedPartitionName, u64)| {
+            only.is_none_or(|only| *only == *name.as_name().producer)
+        };
+        progress.lock().positions.extend(self.others.drain().chain(own).filter(is_wanted));
     }
 
     /// Keeps only the partitions for which `keeps` returns true: in the others, the application continues at another

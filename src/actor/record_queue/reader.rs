@@ -180,6 +180,13 @@ impl RecordReader {
         Ok(())
     }
 
+    /// Commits only the position of the partition of this producer, if the consumer has a name.
+    pub fn track_only(&mut self, producer: &[u8]) {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.restrict(producer);
+        }
+    }
+
     /// Whether the consumer has a name.
     pub fn is_tracking(&self) -> bool {
         self.tracker.is_some()

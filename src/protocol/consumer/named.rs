@@ -96,9 +96,9 @@ impl<P: Payload> Consumer<P> {
         Some(Notice::CommitsStalled { count, ms })
     }
 
-    /// The committed position of a partition that is not open, unless a seek has set the rule for the partition.
+    /// The committed position of a partition that is not open, unless its rule ignores it.
     pub(super) fn committed(&self, name: PartitionName, rule: &Rule) -> Option<u64> {
-        self.positions.as_ref().filter(|_| !rule.is_seek)?.get(name)
+        self.positions.as_ref().filter(|_| !rule.ignores_committed)?.get(name)
     }
 
     /// A partition was opened. If it `is_recalled`, it continues at its position. A position that arrives later still
@@ -116,7 +116,7 @@ impl<P: Payload> Consumer<P> {
         if is_recalled {
             return;
         }
-        if !rule.is_seek {
+        if !rule.ignores_committed {
             positions.unread.insert(partition);
         }
         let is_decided = matches!(beginning, Beginning::At(_) | Beginning::Claimed(_));
@@ -125,7 +125,8 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// Under `latest` or -N, a partition without a committed position begins at the record `next`, see [`Positions::begin`].
+    /// Under `latest` or -N, a partition without a committed position begins at the record `next`, see
+    /// [`Positions::begin`].
     pub(super) fn commit_beginning(&mut self, partition: Index, next: u64) {
         if let Some(positions) = &mut self.positions {
             positions.begin(self.ingest.partition(partition).name(), next);

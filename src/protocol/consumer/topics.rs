@@ -46,8 +46,8 @@ pub(super) struct Rule {
     pub(super) since: Subscribed,
     /// What was stored about evicted partitions up to this serial number does not apply.
     void_serial: u64,
-    /// Whether the rule was set by a seek. Committed positions do not apply then.
-    pub(super) is_seek: bool,
+    /// Whether committed positions do not apply: after a seek, and if the consumer ignores them.
+    pub(super) ignores_committed: bool,
     /// A rule with a higher number was set later.
     number: u64,
 }
@@ -67,6 +67,8 @@ pub(super) struct Topics {
     seeks: BTreeMap<Box<[u8]>, Rule>,
     /// Whether each subscribed topic also matches all topics that begin with it.
     pub(super) is_prefix: bool,
+    /// Whether committed positions do not apply, as after a seek.
+    pub(super) ignores_committed: bool,
     /// The number of the rule that was set last.
     number: u64,
 }
@@ -85,8 +87,9 @@ impl Topics {
     /// `void_serial`: see [`Rule`]; `None` for a subscription.
     fn new_rule(&mut self, start: Start, since: Subscribed, void_serial: Option<u64>) -> Rule {
         self.number += 1;
-        let (is_seek, void_serial) = (void_serial.is_some(), void_serial.unwrap_or_default());
-        Rule { start, since, void_serial, is_seek, number: self.number }
+        let ignores_committed = self.ignores_committed || void_serial.is_some();
+        let void_serial = void_serial.unwrap_or_default();
+        Rule { start, since, void_serial, ignores_committed, number: self.number }
     }
 
     /// Removes a topic. Returns false when it was not subscribed.
