@@ -772,10 +772,10 @@ DAFKA_EXPORT void
 //  `dafka_consumer_commit_msg`.
 //
 //  At its start, a consumer with a name waits until the connected stores have
-//  sent its positions, and no further store has connected for 1.2 seconds.
-//  After 3 seconds it delivers records in any case. `consumer/offset/reset`
-//  applies to partitions without a committed position. A seek comes before
-//  committed positions, and commits nothing.
+//  sent its positions, and no further store has connected for 1.2 seconds. It
+//  waits at most 3 seconds if no store is connected, and at most 15 seconds
+//  otherwise. `consumer/offset/reset` applies to partitions without a committed
+//  position. A seek comes before committed positions, and commits nothing.
 //
 //  A consumer with a name passes all records through its queue, see
 //  `dafka_consumer_record_source`: only `dafka_consumer_msg_recv` and
