@@ -32,6 +32,7 @@ pub mod program;
 pub mod protocol;
 pub mod rate_limit;
 pub mod settings;
+pub mod slots;
 pub mod storage;
 pub mod text;
 pub mod wire;

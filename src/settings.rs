@@ -12,6 +12,8 @@ pub use keys::Problem;
 pub use offset_reset::OffsetReset;
 pub use tower_address::{TowerAddress, list};
 
+use crate::committed::MAX_CONSUMER_NAME_LEN;
+use crate::slots::{GroupBy, MAX_GROUP_NAME_LEN};
 use crate::wire::batch::Compression;
 use keys::{Keys, MAX_MS};
 use std::ffi::OsString;
@@ -160,6 +162,12 @@ pub struct Consumer {
     pub topic_match: TopicMatch,
     /// `consumer/name`: the name under which stores keep the consumer's positions.
     pub name: Option<Vec<u8>>,
+    /// `consumer/group`: the name of the group of which the consumer is a member.
+    pub group: Option<Vec<u8>>,
+    /// `consumer/group_by`: what decides which member of the group gets a record.
+    pub group_by: GroupBy,
+    /// `consumer/handover_timeout`: how long a member waits until another one gives up its records.
+    pub handover_timeout_ms: u64,
     /// `consumer/commit`: when positions are committed.
     pub commit: Commit,
     /// `consumer/commit_interval`: time between two automatic commits.
@@ -359,14 +367,34 @@ impl Publisher {
 }
 
 impl Consumer {
+    /// Whether stores keep the consumer's positions.
+    pub fn is_named(&self) -> bool {
+        self.name.is_some() || self.group.is_some()
+    }
+
+    /// What decides which member of the group gets a record; `None` if the consumer is no member of a group.
+    pub fn group_by(&self) -> Option<GroupBy> {
+        self.group.as_ref().map(|_| self.group_by)
+    }
+
     fn read(keys: &mut Keys) -> Consumer {
         let max_partitions = keys.count("consumer/max_partitions", 200_000);
+        let group = keys.consumer_name("consumer/group", MAX_GROUP_NAME_LEN);
         Consumer {
             offset_reset: keys.offset_reset("consumer/offset/reset"),
             ignores_committed: false,
             isolation: keys.isolation("consumer/isolation"),
             topic_match: keys.topic_match("consumer/topic_match"),
-            name: keys.consumer_name("consumer/name"),
+            name: keys.consumer_name("consumer/name", MAX_CONSUMER_NAME_LEN).filter(|name| {
+                let is_alone = group.is_none();
+                if !is_alone {
+                    keys.report("consumer/name", name, "is ignored, because consumer/group is set");
+                }
+                is_alone
+            }),
+            group,
+            group_by: keys.group_by("consumer/group_by"),
+            handover_timeout_ms: keys.number("consumer/handover_timeout", 30_000, 0, MAX_MS) as u64,
             commit: keys.commit("consumer/commit"),
             commit_interval_ms: keys.number("consumer/commit_interval", 1_000, 1, MAX_MS) as u64,
             high_watermark: keys.high_watermark("consumer/high_watermark", MAX_UNREAD_COUNT),

@@ -15,11 +15,13 @@ use super::{MAX_UNSENT_REQUEST_COUNT, Result, Run, max_records_frame_len_bytes};
 use crate::net::{Awaited, Frame, Kind, Origin, Pipe, Socket, TERM, now_ms, unix_ms, uptime_ms};
 use crate::partition_name::PartitionName;
 use crate::protocol::consumer::positions::MAX_POSITIONS;
-use crate::protocol::consumer::{Consumer, Delivery, Start, Subscribed};
+use crate::protocol::consumer::{Consumer, Delivery, GroupConfig, Start, Subscribed, Timing};
 use crate::protocol::ingest::Limits;
 use crate::protocol::notice::Notice;
-use crate::protocol::{Outbox, Sender, subscriptions};
-use crate::settings::{Commit, Isolation, OffsetReset, Settings, TopicMatch};
+use crate::protocol::subscriptions::{self, Named};
+use crate::protocol::{Outbox, Sender};
+use crate::settings::{self, Commit, Isolation, OffsetReset, Settings, TopicMatch};
+use crate::slots::GroupBy;
 use crate::wire::{MAX_NAME_LEN, Message, Position, Subscription};
 use commits::Commits;
 use owner::{COMMIT, LAG, LEFT, PAUSE, RESUME, SEEK, SEEK_END, SEEK_TIME, decode_name, decode_seek};
@@ -53,12 +55,13 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
     let own = address.as_bytes();
     let is_isolated = settings.consumer.isolation == Isolation::Acknowledged;
     let acknowledgements = is_isolated.then(subscriptions::acknowledgements);
-    let name = settings.consumer.name.as_deref().filter(|_| matches!(sink, Sink::Queue(_)));
-    if settings.consumer.name.is_some() && name.is_none() {
-        log::error!("Consumer: consumer/name is ignored, because the consumer has no record pipe");
-    }
-    let positions = name.map(|_| subscriptions::positions(own));
-    let further = acknowledgements.into_iter().chain(positions.into_iter().flatten());
+    let named = named(settings, &sink);
+    let is_named = named != Named::No;
+    let positions = is_named.then(|| subscriptions::positions(own));
+    let Settings { beacon, consumer: keys, .. } = settings;
+    let group = keys.group.as_deref().filter(|_| named == Named::Group);
+    let members = group.map(|group| subscriptions::members(&keys.group_by.group_name(group)));
+    let further = acknowledgements.into_iter().chain(positions.into_iter().flatten()).chain(members);
     let subscriptions: Vec<_> = subscriptions::consumer(own).into_iter().chain(further).collect();
     let node = Node::start(
         &Config {
@@ -71,7 +74,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
             max_frame_len_bytes: max_records_frame_len_bytes(settings.consumer.max_record_bytes),
             max_frame_key: Some("consumer/max_record_bytes"),
             subscriptions: &subscriptions,
-            traffic: subscriptions::consumer_traffic(is_isolated, name.is_some()),
+            traffic: subscriptions::consumer_traffic(is_isolated, named),
             beacon: &settings.beacon,
         },
         pipe,
@@ -96,7 +99,11 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
     if settings.consumer.ignores_committed {
         consumer = consumer.ignoring_committed();
     }
-    if let Some(name) = name {
+    if let Some(name) = group {
+        let timing = timing(beacon, keys.handover_timeout_ms);
+        let config = GroupConfig { name, group_by: keys.group_by, timing };
+        consumer = consumer.grouped(&config, MAX_POSITIONS, now_ms());
+    } else if let Some(name) = keys.name.as_deref().filter(|_| is_named) {
         consumer = consumer.named(name, MAX_POSITIONS, now_ms());
     }
     pipe.signal_ready()?;
@@ -105,14 +112,15 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
     }
     let mut inbox =
         Inbox::new(settings.consumer.max_unread_bytes, limit_count(settings.consumer.high_watermark));
-    inbox.has_urgent = name.is_some();
+    inbox.has_urgent = is_named;
     let role = ConsumerRole {
         // A separate socket has not received its signal yet.
         is_blocked: matches!(sink, Sink::Socket(_)),
         sink,
         verbose: settings.consumer.verbose,
         consumer,
-        commits: name.map(|_| {
+        group_by: group.map(|_| keys.group_by),
+        commits: is_named.then(|| {
             let is_auto = settings.consumer.commit == Commit::Auto;
             Commits::new(is_auto.then_some(settings.consumer.commit_interval_ms))
         }),
@@ -122,11 +130,39 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
     node_loop::run(role, Common::new(pipe, node, inbox, Notices::new("Consumer", "read")))
 }
 
+/// Whether stores keep the positions of a consumer, and under which name.
+fn named(settings: &Settings, sink: &Sink) -> Named {
+    let named = match (&settings.consumer.group, &settings.consumer.name) {
+        (Some(_), _) => Named::Group,
+        (None, Some(_)) => Named::Own,
+        (None, None) => Named::No,
+    };
+    if named == Named::No || matches!(sink, Sink::Queue(_)) {
+        return named;
+    }
+    let key = if named == Named::Group { "consumer/group" } else { "consumer/name" };
+    log::error!("Consumer: {key} is ignored, because the consumer has no record pipe");
+    Named::No
+}
+
+/// When the members of a group announce themselves. A member is as long silent as a peer before it is dropped.
+fn timing(beacon: &settings::Beacon, handover_ms: u64) -> Timing {
+    let &settings::Beacon { interval_ms, timeout_ms, .. } = beacon;
+    Timing {
+        interval_ms,
+        timeout_ms: timeout_ms.max(2 * interval_ms),
+        listen_ms: (2 * interval_ms).max(timeout_ms / 2),
+        handover_ms,
+    }
+}
+
 /// The role of a consumer.
 struct ConsumerRole<'a> {
     sink: Sink<'a>,
     verbose: bool,
     consumer: Consumer<Run>,
+    /// How the members share records, if the consumer is a member of a group.
+    group_by: Option<GroupBy>,
     /// The commits, if the consumer has a name.
     commits: Option<Commits>,
     /// The records that the present call of the state machine delivers. Empty between the calls.
@@ -258,9 +294,16 @@ impl Role for ConsumerRole<'_> {
         now_ms: u64,
     ) -> Result {
         let Self { consumer, deliveries, records, .. } = self;
-        if let Message::Position { .. } | Message::CommitAck { .. } = message {
-            consumer.handle_position(message, self::now_ms());
-            return Ok(());
+        match message {
+            Message::Position { .. } | Message::CommitAck { .. } => {
+                consumer.handle_position(message, self::now_ms());
+                return Ok(());
+            }
+            Message::Member { .. } => {
+                consumer.handle_member(message, self::now_ms());
+                return Ok(());
+            }
+            _ => {}
         }
         consumer.handle_message(message, content, from, now_ms, &mut common.outbox, deliveries);
         take_deliveries(consumer, deliveries, records);
@@ -293,6 +336,10 @@ impl Role for ConsumerRole<'_> {
         if let (Sink::Queue(writer), Some(commits)) = (&self.sink, &mut self.commits) {
             has_ended = commits.handle_timeout(writer, &mut self.consumer);
             self.consumer.handle_positions_timeout(now_ms(), &mut common.outbox);
+            self.give_up_slots();
+        }
+        if has_ended {
+            self.consumer.leave_group(&mut common.outbox);
         }
         Ok(if has_ended { Flow::End } else { Flow::Continue })
     }
@@ -317,6 +364,21 @@ impl Role for ConsumerRole<'_> {
 impl ConsumerRole<'_> {
     fn is_ending(&self) -> bool {
         self.commits.as_ref().is_some_and(Commits::is_ending)
+    }
+
+    /// In a group: drops the records of slots that were revoked, and gives up slots that the application has processed.
+    fn give_up_slots(&mut self) {
+        let Self { sink: Sink::Queue(writer), consumer, records, commits: Some(commits), .. } = self else {
+            return;
+        };
+        let revoked = consumer.take_revoked();
+        if let Some(group_by) = self.group_by.filter(|_| !revoked.is_empty()) {
+            writer.revoke(revoked, group_by, records);
+        }
+        if consumer.is_releasing() {
+            commits.collect(writer, consumer);
+            consumer.handle_busy(writer.busy_slots(), now_ms());
+        }
     }
 
     /// A consumer with a name ends when its last commits are confirmed.

@@ -49,7 +49,7 @@ pub(super) fn limit_count(high_watermark: i32) -> usize {
 /// A queue of received messages.
 pub(super) struct Inbox {
     queue: MessageQueue,
-    /// Whether POSITIONs and COMMIT-ACKs are urgent. A consumer needs them also while it processes nothing else. A store
+    /// Whether POSITIONs, COMMIT-ACKs and MEMBERs are urgent. A consumer needs them also while it processes nothing else. A store
     /// writes POSITIONs to its disk, so there they wait with the records.
     pub(super) has_urgent: bool,
     /// Messages that do not wait behind the others.
@@ -130,7 +130,7 @@ impl Inbox {
     }
 
     fn push(&mut self, received: Received, now_ms: u64) {
-        if self.has_urgent && received.is_position() && received.content.is_none() {
+        if self.has_urgent && received.is_urgent() && received.content.is_none() {
             // The requester requests lost positions again.
             if self.urgent.len() < MAX_URGENT_COUNT {
                 self.urgent.push_back(received.into_own_memory());

@@ -4,9 +4,11 @@
 //! Peers can cause most of these lines. So the rate of each kind of line is limited, here or in a state machine.
 
 use super::printable;
+
 use crate::net::{Peer, Warning, now_ms};
 use crate::protocol::notice::{AckStall, Notice, Refusal};
 use crate::protocol::store::comparison::Divergence;
+use crate::slots::SLOT_COUNT;
 use std::collections::VecDeque;
 
 /// The most divergences logged per second. Further divergences wait. On average, a store finds fewer.
@@ -110,6 +112,10 @@ impl<'a> Notices<'a> {
                 "{name}: a position of the consumer {} is not stored, because {}",
                 printable(&consumer),
                 describe_refusal(reason)
+            ),
+            Notice::GroupChanged { members, slots } => log::info!(
+                "{name}: the group has {members} {}; this one handles {slots} of {SLOT_COUNT} slots",
+                if members == 1 { "member" } else { "members" }
             ),
             Notice::SharedName { name: consumer } => log::warn!(
                 "{name}: two consumers have the name {}; each one reads all records, and the later commit is valid",

@@ -34,9 +34,9 @@ impl Received {
         Received { frame: received.frame.into_own_memory(), is_own: true, ..received }
     }
 
-    /// Whether the message contains a committed position of a consumer.
-    pub(super) fn is_position(&self) -> bool {
-        [id::COMMIT_ACK, id::POSITION].map(Some).contains(&self.frame.as_ref().first().copied())
+    /// Whether the message contains a committed position of a consumer, or announces a member of a group.
+    pub(super) fn is_urgent(&self) -> bool {
+        [id::COMMIT_ACK, id::POSITION, id::MEMBER].map(Some).contains(&self.frame.as_ref().first().copied())
     }
 
     /// Whether the message contains live records. A node fetches live records that it has missed.

@@ -17,6 +17,7 @@
 //! records go back into the pipe. libzmq frees their room in the pipe late, so some of these records may wait in the
 //! queue. If the actor ends before it has sent them, the reader takes them from the queue after the last frame.
 
+mod group;
 mod list;
 mod progress;
 mod reader;
@@ -26,16 +27,18 @@ mod tests;
 
 pub(super) use list::RecordList;
 pub use progress::CommitEnd;
-pub use reader::RecordReader;
+pub use reader::{RecordId, RecordReader};
 
+use group::SlotPartition;
 use progress::Progress;
 use sent_records::SentRecords;
 
 use super::{Result, Run};
 use crate::czmq::exit;
 use crate::net::{Awaited, Frame, Socket};
-use crate::partition_name::{PartitionName, SharedPartitionName};
+use crate::partition_name::PartitionName;
 use crate::protocol::Payload;
+use crate::slots::{GroupBy, Slots};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,6 +90,8 @@ struct State {
     records: RecordList,
     /// Records of paused topics.
     paused: RecordList,
+    /// The slots whose records the reader must drop, and how the slot of a record is determined.
+    revoked: Option<(Slots, GroupBy)>,
     /// Whether the token is in the pipe.
     has_token: bool,
     /// The actor waits until the reader takes the records of the queue.
@@ -172,6 +177,8 @@ struct RecordQueue {
     sent_records: SentRecords,
     /// What the application has processed, if the consumer has a name.
     progress: Progress,
+    /// The actor has revoked slots.
+    has_revoked: AtomicBool,
     /// This library has read a record from the pipe.
     is_read: AtomicBool,
     /// The actor has ended in frame mode, and records are left that did not fit into the pipe.
@@ -190,6 +197,18 @@ impl RecordQueue {
         let is_needed =
             sent <= self.max_count.saturating_mul(2) as u64 || self.is_read.load(Ordering::Relaxed);
         is_needed.then_some(&self.sent_records)
+    }
+
+    /// Drops records of slots that the actor has revoked from those that the reader has taken. Returns these slots.
+    fn drop_revoked(&self, taken: &mut RecordList) -> Slots {
+        if !self.has_revoked.load(Ordering::SeqCst) {
+            return Slots::NONE;
+        }
+        let mut state = self.lock();
+        self.has_revoked.store(false, Ordering::SeqCst);
+        let Some((slots, group_by)) = state.revoked.take() else { return Slots::NONE };
+        taken.remove_slots(slots, group_by);
+        slots
     }
 
     /// Hands over records. Returns false when records are left, or when the token could not be sent.
@@ -228,6 +247,7 @@ pub fn record_queue(sink: Socket, max_count: usize) -> Result<(RecordWriter, Rec
         sent: 0,
         records: RecordList::default(),
         paused: RecordList::default(),
+        revoked: None,
         has_token: false,
         is_actor_waiting: false,
     };
@@ -236,6 +256,7 @@ pub fn record_queue(sink: Socket, max_count: usize) -> Result<(RecordWriter, Rec
         max_count,
         sent_records: SentRecords::default(),
         progress: Progress::default(),
+        has_revoked: AtomicBool::new(false),
         is_read: AtomicBool::new(false),
         has_rest: AtomicBool::new(false),
     });
@@ -301,9 +322,29 @@ impl RecordWriter {
         self.queue.lock().paused.retain(|name| keeps(name.topic));
     }
 
-    /// Asks the application for its positions, and takes those that it has published: for each partition, the record to
-    /// read next. Also returns how many commits the application has requested.
-    pub(super) fn take_positions(&self) -> (HashMap<SharedPartitionName, u64>, u64) {
+    /// The application gets no more records of these slots. `records` are those that were not handed over. To be called in
+    /// queue mode. Afterwards, the pipe may contain the token although no record waits; the reader then removes it.
+    pub(super) fn revoke(&self, slots: Slots, group_by: GroupBy, records: &mut RecordList) {
+        exit::park_if_abandoned();
+        let mut guard = self.queue.lock();
+        let state = &mut *guard;
+        for list in [&mut state.records, &mut state.paused, records] {
+            list.remove_slots(slots, group_by);
+        }
+        let earlier = state.revoked.map_or(Slots::NONE, |(slots, _)| slots);
+        state.revoked = Some((slots.and(earlier), group_by));
+        self.queue.has_revoked.store(true, Ordering::SeqCst);
+    }
+
+    /// The slots of which the application has records that it has not processed, or whose positions were not taken.
+    pub(super) fn busy_slots(&self) -> Slots {
+        self.queue.progress.busy_slots()
+    }
+
+    /// Asks the application for its positions, and takes those that it has published: for each slot of each partition, the
+    /// record to read next. A consumer that is in no group has only the slot 0. Also returns how many commits the
+    /// application has requested.
+    pub(super) fn take_positions(&self) -> (HashMap<SlotPartition, u64>, u64) {
         self.queue.progress.take()
     }
 

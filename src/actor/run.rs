@@ -316,6 +316,16 @@ impl Payload for Run {
         }
     }
 
+    fn for_each_key(&self, mut each: impl FnMut(&[u8])) {
+        match self {
+            Run::Record(_) => each(b""),
+            Run::Batch(part) => part.for_each_record(|record| each(record.key.unwrap_or_default())),
+            Run::Compressed(batch) => {
+                unpack(batch).for_each_record(|record| each(record.key.unwrap_or_default()))
+            }
+        }
+    }
+
     fn longest_content_bytes(&self) -> usize {
         if let Run::Compressed(batch) = self {
             return batch.mean_record_len_bytes();

@@ -266,7 +266,8 @@ impl dafka_proto_t {
             Message::Commit { .. }
             | Message::CommitAck { .. }
             | Message::Position { .. }
-            | Message::GetPositions { .. } => {
+            | Message::GetPositions { .. }
+            | Message::Member { .. } => {
                 unreachable!("decode refuses the message, because 0.1.0 does not have it")
             }
             Message::Ack { topic: _, subject: of, sequence: last, store: _ } => {

@@ -113,7 +113,7 @@ use super::records::{self, Sink, Source};
 use super::selftest;
 use super::zlist::ZList;
 use crate::actor::consumer::SeekError;
-use crate::actor::record_queue::{CommitEnd, RecordReader, RecordWriter};
+use crate::actor::record_queue::{CommitEnd, RecordId, RecordReader, RecordWriter};
 use crate::actor::{Handle, consumer, new_address, spawn};
 use crate::czmq::{
     self,
@@ -175,10 +175,12 @@ impl dafka_consumer_t {
         let (address, topics) = (new_address(), ZList::new([])?);
         // SAFETY: args.config is NULL or live by the contract of dafka_consumer_new.
         let settings = unsafe { settings(args.config) };
-        if let Some(source) = source.as_ref().filter(|_| settings.consumer.name.is_some()) {
+        if let Some(source) = source.as_ref().filter(|_| settings.consumer.is_named()) {
             // SAFETY: the source is live, and only this thread uses it.
             let socket = unsafe { resolve(source.socket().as_c()) }.ok_or("the record pipe is no socket")?;
-            let tracked = source.reader().track(&socket, settings.consumer.commit == Commit::Auto);
+            let group_by = settings.consumer.group_by();
+            let is_auto = settings.consumer.commit == Commit::Auto;
+            let tracked = source.reader().track(&socket, is_auto, group_by);
             tracked.map_err(|error| error.to_string())?;
         }
         let own = address.clone();
@@ -263,14 +265,14 @@ impl dafka_consumer_t {
         Ok(consumer::lag(pipe, (&source, &mut reader), topic)?)
     }
 
-    /// Commits a position or, without one, everything that the application has received.
-    fn commit(&self, position: Option<(PartitionName, u64)>) -> Outcome<()> {
+    /// Commits the position after a record or, without one, everything that the application has received.
+    fn commit(&self, record: Option<&RecordId>) -> Outcome<()> {
         let pipe = self.pipe()?;
         let (_, mut reader) = self.records().map_err(|failure| failure.with_errno(libc::ENOTSUP))?;
         if !reader.is_tracking() {
-            return Err("the consumer has no name (consumer/name)".into());
+            return Err("the consumer has no name (consumer/name) and no group (consumer/group)".into());
         }
-        let end = consumer::commit(pipe, &mut reader, position, COMMIT_TIMEOUT, &mut || !czmq::interrupted());
+        let end = consumer::commit(pipe, &mut reader, record, COMMIT_TIMEOUT, &mut || !czmq::interrupted());
         match end.map_err(|error| Failure::from(error.to_string()).with_errno(libc::EPIPE))? {
             CommitEnd::Confirmed => Ok(()),
             CommitEnd::TimedOut => Err(Failure::expected(libc::EAGAIN)),
@@ -287,7 +289,7 @@ impl From<SeekError> for Failure {
     fn from(error: SeekError) -> Failure {
         let errno = match error {
             SeekError::NotSubscribed => libc::EINVAL,
-            SeekError::NotReader => libc::ENOTSUP,
+            SeekError::NotReader | SeekError::Grouped => libc::ENOTSUP,
             SeekError::Ended(_) | SeekError::Other(_) => libc::EPIPE,
         };
         Failure::from(error.to_string()).with_errno(errno)
@@ -620,8 +622,8 @@ pub unsafe extern "C" fn dafka_consumer_commit_msg(
     entry("dafka_consumer_commit_msg", -1, || unsafe {
         let consumer = consumer(self_)?;
         let msg = msg.as_ref().ok_or("the message is NULL")?;
-        let (name, offset) = msg.position().ok_or("the message has no sequence")?;
-        consumer.commit(Some((name, offset + 1))).map(|()| 0)
+        let record = msg.record_id().ok_or("the message has no sequence")?;
+        consumer.commit(Some(&record)).map(|()| 0)
     })
 }
 

@@ -61,7 +61,7 @@ use super::consumer::dafka_consumer_t;
 use super::object::{into_c, take_back};
 use super::records::with_reader_of;
 use super::selftest;
-use crate::actor::record_queue::{Delivered, RecordReader};
+use crate::actor::record_queue::{Delivered, RecordId, RecordReader};
 use crate::czmq::owned::ZFrame;
 use crate::czmq::sys::{zframe_t, zsock_t};
 use crate::net::{Frame, Socket, is_signal};
@@ -154,13 +154,14 @@ impl dafka_consumer_msg_t {
         self.header_name.clear();
     }
 
-    /// The partition and the sequence of the record.
-    pub(super) fn position(&self) -> Option<(PartitionName<'_>, u64)> {
+    /// The partition, the sequence and the key of the record.
+    pub(super) fn record_id(&self) -> Option<RecordId<'_>> {
         let name = self.name.as_ref().map(SharedPartitionName::as_name);
         let without_nul = |string| <[u8]>::strip_suffix(string, b"\0").unwrap_or_default();
         let (topic, producer) = (without_nul(&self.subject), without_nul(&self.address));
         let name = name.unwrap_or(PartitionName { topic, producer });
-        Some((name, self.record.as_ref()?.offset?))
+        let key = self.attributes().and_then(|record| record.key).unwrap_or_default();
+        Some(RecordId { name, offset: self.record.as_ref()?.offset?, key })
     }
 
     /// The record with its attributes, also after its content was taken.

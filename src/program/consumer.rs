@@ -137,8 +137,8 @@ pub fn start_consumer(
 ) -> Result<Option<Consumer>> {
     let (sink, source) = pipe_with_limit(limit)?;
     let (writer, mut reader) = record_queue(sink, usize::try_from(limit).unwrap_or(0))?;
-    if settings.consumer.name.is_some() {
-        reader.track(&source, false)?;
+    if settings.consumer.is_named() {
+        reader.track(&source, false, settings.consumer.group_by())?;
     }
     let is_auto = settings.consumer.commit == Commit::Auto;
     let actor = actor::spawn("dafka-consumer", move |pipe| {

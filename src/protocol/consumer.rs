@@ -7,6 +7,7 @@ use super::{Outbox, Payload, Sender, last_of};
 use crate::partition_name::{PartitionName, SharedPartitionName};
 use crate::wire::{Message, Position, SubjectsBuf, Subscription, id};
 use end::Quiet;
+use group::Group;
 use latest::Beginning;
 use positions::Positions;
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use topics::Topics;
 use unacknowledged::{Stall, Unacknowledged};
 
 mod end;
+mod group;
 mod latest;
 mod named;
 pub mod positions;
@@ -21,6 +23,7 @@ mod seek;
 mod topics;
 pub mod unacknowledged;
 
+pub use group::{GroupConfig, Timing};
 pub use topics::Subscribed;
 
 /// Where to start in a partition that is new to the consumer.
@@ -79,6 +82,8 @@ pub struct Consumer<P> {
     unacknowledged: Option<Unacknowledged<P>>,
     /// The committed positions, if the consumer has a name.
     positions: Option<Positions>,
+    /// The group, if the consumer is a member of one. Then `positions` are those that are common to all slots.
+    group: Option<Box<Group>>,
     /// When the consumer next asks the stores for the heads of its topics.
     refresh_ms: u64,
     /// When the consumer last asked the stores.
@@ -112,6 +117,7 @@ impl<P: Payload> Consumer<P> {
             uptime_ms: 0,
             unacknowledged: None,
             positions: None,
+            group: None,
             refresh_ms,
             asked_ms: 0,
             hellos_len_bytes: MAX_HELLOS_LEN_BYTES,
@@ -288,6 +294,24 @@ impl<P: Payload> Consumer<P> {
     /// Handles a message from the network. Appends to `deliveries` the records that can be delivered now. The caller
     /// must have processed all earlier deliveries, because this call may evict their partitions.
     pub fn handle_message(
+        &mut self,
+        message: &Message,
+        content: Option<P>,
+        from: &Sender,
+        now_ms: u64,
+        out: &mut Outbox<P>,
+        deliveries: &mut impl Extend<Delivery<P>>,
+    ) {
+        if self.group.is_none() {
+            return self.handle_message_for_all(message, content, from, now_ms, out, deliveries);
+        }
+        let mut all = Vec::new();
+        self.handle_message_for_all(message, content, from, now_ms, out, &mut all);
+        self.share_out(all, deliveries);
+    }
+
+    /// Like [`Consumer::handle_message`], but delivers the records of all slots of the group.
+    fn handle_message_for_all(
         &mut self,
         message: &Message,
         content: Option<P>,
@@ -510,7 +534,13 @@ impl<P: Payload> Consumer<P> {
     ) {
         while let Some(partition) = self.ingest.poll_presumed_old(now_ms, |topic| self.paused.contains(topic))
         {
-            self.read_as_old(partition, now_ms, deliveries);
+            if self.group.is_none() {
+                self.read_as_old(partition, now_ms, deliveries);
+            } else {
+                let mut all = Vec::new();
+                self.read_as_old(partition, now_ms, &mut all);
+                self.share_out(all, deliveries);
+            }
         }
         self.ingest.handle_timeout(now_ms, out);
         if now_ms >= self.hellos_ms {
@@ -546,8 +576,12 @@ impl<P: Payload> Consumer<P> {
         let rule = self.topics.rule(position.subject)?;
         self.handle_mention();
         let evicted = self.ingest.recall(position.partition()).filter(|evicted| rule.keeps(evicted));
-        let committed = self.committed(position.partition(), &rule).filter(|_| evicted.is_none());
-        let recalled = evicted.map(|evicted| evicted.next).or(committed);
+        let recalled = match self.group.is_some() {
+            true => self.start_of_group(position.partition(), evicted.as_ref(), &rule),
+            false => {
+                evicted.map(|evicted| evicted.next).or_else(|| self.committed(position.partition(), &rule))
+            }
+        };
         if recalled.is_some_and(|next| last < next) {
             // The partition's records up to `last` were delivered before. There is no need to open the partition, and
             // opening it could evict another one.
@@ -579,6 +613,7 @@ impl<P: Payload> Consumer<P> {
         // Drops the held-back records of a closed partition that had the same index.
         self.forget_kept(index);
         self.note_beginning(index, beginning, recalled.is_some(), &rule);
+        self.note_opened(index, evicted.as_ref(), &rule);
         self.handle_news(now_ms);
         match beginning {
             Beginning::At(_) if recalled.is_some() => self.ingest.prove(index),

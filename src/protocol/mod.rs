@@ -234,6 +234,35 @@ pub trait Payload: Sized {
         1
     }
 
+    /// Passes the key of each record to `each`, in order: empty if the record has none. Unpacks a compressed batch for
+    /// this.
+    fn for_each_key(&self, mut each: impl FnMut(&[u8])) {
+        (0..self.record_count()).for_each(|_| each(b""));
+    }
+
+    /// Keeps the records for which `keeps` returns true. Passes each run of kept records to `each`, with the number of its
+    /// first record. `keeps` gets the number of each record, which counts from 0, and its key.
+    fn retain(self, mut keeps: impl FnMut(u64, &[u8]) -> bool, mut each: impl FnMut(u64, Self)) {
+        let mut kept: Vec<std::ops::Range<u64>> = Vec::new();
+        let mut number = 0;
+        self.for_each_key(|key| {
+            if keeps(number, key) {
+                match kept.last_mut() {
+                    Some(last) if last.end == number => last.end += 1,
+                    _ => kept.push(number..number + 1),
+                }
+            }
+            number += 1;
+        });
+        let (mut rest, mut first) = (Some(self), 0);
+        for range in kept {
+            let Some((_, run)) = rest.take().map(|rest| rest.split(range.start - first)) else { break };
+            let Some((run, later)) = run.map(|run| run.split(range.end - range.start)) else { break };
+            run.into_iter().for_each(|run| each(range.start, run));
+            (rest, first) = (later, range.end);
+        }
+    }
+
     /// When a record was published, by the clock of its producer, in milliseconds since the Unix epoch. `None` if that
     /// is not known. `number` counts from 0, and is less than the number of records.
     fn timestamp_ms(&self, number: u64) -> Option<i64> {

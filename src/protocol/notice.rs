@@ -69,6 +69,13 @@ pub enum Notice {
         /// How many stores are connected.
         stores: usize,
     },
+    /// The members of a consumer's group have changed.
+    GroupChanged {
+        /// How many members the consumer knows, including itself.
+        members: usize,
+        /// How many slots are assigned to the consumer.
+        slots: u32,
+    },
     /// A store did not keep the position of a consumer.
     PositionRefused {
         /// The name of the consumer.

@@ -41,8 +41,9 @@ pub const INVENTORY: Traffic = Traffic::new(&[id::GET_HEADS], &[id::DIRECT_HEAD]
 
 /// The traffic of a consumer. [`consumer`] returns the subscriptions of every consumer. [`topic`] returns those for one
 /// topic, and [`topics`] those for all topics with the same beginning. An isolated consumer delivers only acknowledged
-/// records, and also subscribes to [`acknowledgements`]. A consumer with a name also subscribes to [`positions`].
-pub const fn consumer_traffic(is_isolated: bool, is_named: bool) -> Traffic {
+/// records, and also subscribes to [`acknowledgements`]. A consumer with a name also subscribes to [`positions`], and a
+/// member of a group also to [`members`].
+pub const fn consumer_traffic(is_isolated: bool, named: Named) -> Traffic {
     const RECEIVED: &[u8] = &[
         id::RECORD,
         id::RECORDS,
@@ -56,11 +57,25 @@ pub const fn consumer_traffic(is_isolated: bool, is_named: bool) -> Traffic {
     if is_isolated {
         traffic = traffic.and(Traffic::new(&[], &[id::ACK]));
     }
-    if is_named {
+    if !matches!(named, Named::No) {
         traffic =
             traffic.and(Traffic::new(&[id::COMMIT, id::GET_POSITIONS], &[id::COMMIT_ACK, id::POSITION]));
     }
+    if matches!(named, Named::Group) {
+        traffic = traffic.and(Traffic::new(&[id::MEMBER], &[id::MEMBER]));
+    }
     traffic
+}
+
+/// Whether stores keep the positions of a consumer, and under which name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// They do not.
+    No,
+    /// Under its own name.
+    Own,
+    /// Under the name of its group.
+    Group,
 }
 
 /// The subscriptions of a producer: messages to this producer, and requests for the heads of its topic.
@@ -87,6 +102,11 @@ pub fn acknowledgements() -> Vec<u8> {
 /// The further subscriptions of a consumer with a name: the positions and confirmations that stores send to it.
 pub fn positions(address: &[u8]) -> Vec<Vec<u8>> {
     vec![prefix(id::COMMIT_ACK, address), prefix(id::POSITION, address)]
+}
+
+/// The further subscription of a member of a group: the messages of the other members.
+pub fn members(group: &[u8]) -> Vec<u8> {
+    exact_prefix(id::MEMBER, group)
 }
 
 /// A consumer's further subscriptions for one topic. Each ends with the NUL that follows the topic on the wire, so it
@@ -136,16 +156,18 @@ mod tests {
 
     #[test]
     fn traffic_covers_the_subscriptions_of_each_role() {
-        let consumer_of = |is_isolated: bool, is_named: bool| {
-            let positions = if is_named { positions(b"a") } else { Vec::new() };
-            let all = [consumer(b"a"), topic(b"t"), topics(b"t"), positions].concat();
+        let consumer_of = |is_isolated: bool, named: Named| {
+            let positions = if named == Named::No { Vec::new() } else { positions(b"a") };
+            let members = if named == Named::Group { vec![members(b"g")] } else { Vec::new() };
+            let all = [consumer(b"a"), topic(b"t"), topics(b"t"), positions, members].concat();
             all.into_iter().chain(is_isolated.then(acknowledgements)).collect()
         };
         for (traffic, subscriptions) in [
             (PRODUCER, producer(b"a", b"t")),
-            (consumer_traffic(false, false), consumer_of(false, false)),
-            (consumer_traffic(true, false), consumer_of(true, false)),
-            (consumer_traffic(false, true), consumer_of(false, true)),
+            (consumer_traffic(false, Named::No), consumer_of(false, Named::No)),
+            (consumer_traffic(true, Named::No), consumer_of(true, Named::No)),
+            (consumer_traffic(false, Named::Own), consumer_of(false, Named::Own)),
+            (consumer_traffic(false, Named::Group), consumer_of(false, Named::Group)),
             (STORE_WRITER, store_writer(b"a")),
             (STORE_READER, store_reader(b"a")),
         ] {
@@ -158,17 +180,19 @@ mod tests {
 
     #[test]
     fn only_nodes_that_exchange_messages_connect() {
-        let (consumer, isolated) = (consumer_traffic(false, false), consumer_traffic(true, false));
-        let named = consumer_traffic(false, true);
-        let all = [PRODUCER, consumer, isolated, named, STORE_WRITER, STORE_READER, INVENTORY];
+        let consumer = consumer_traffic(false, Named::No);
+        let isolated = consumer_traffic(true, Named::No);
+        let [named, member] = [Named::Own, Named::Group].map(|named| consumer_traffic(false, named));
+        let all = [PRODUCER, consumer, isolated, named, member, STORE_WRITER, STORE_READER, INVENTORY];
         let connected = [
-            [0, 1, 1, 1, 1, 0, 1],
-            [1, 0, 0, 0, 0, 1, 0],
-            [1, 0, 0, 0, 1, 1, 0],
-            [1, 0, 0, 0, 1, 1, 0],
-            [1, 0, 1, 1, 0, 1, 0],
-            [0, 1, 1, 1, 1, 0, 1],
-            [1, 0, 0, 0, 0, 1, 0],
+            [0, 1, 1, 1, 1, 1, 0, 1],
+            [1, 0, 0, 0, 0, 0, 1, 0],
+            [1, 0, 0, 0, 0, 1, 1, 0],
+            [1, 0, 0, 0, 0, 1, 1, 0],
+            [1, 0, 0, 0, 1, 1, 1, 0],
+            [1, 0, 1, 1, 1, 0, 1, 0],
+            [0, 1, 1, 1, 1, 1, 0, 1],
+            [1, 0, 0, 0, 0, 0, 1, 0],
         ];
         let is_exchanged = |of: Traffic| all.map(|other| u8::from(of.is_exchanged_with(other)));
         assert_eq!(all.map(is_exchanged), connected);

@@ -1,8 +1,9 @@
 //! Reads and checks the values of single keys.
 
 use super::{Commit, Isolation, OffsetReset, TopicMatch, TowerAddress};
-use crate::committed::{MAX_CONSUMER_NAME_LEN, is_consumer_name};
+use crate::committed::is_consumer_name;
 use crate::net::canonical;
+use crate::slots::{GroupBy, is_of_group};
 use crate::text::printable;
 use crate::wire::batch::Compression;
 use std::ffi::OsString;
@@ -43,7 +44,7 @@ impl<'a> Keys<'a> {
         self.problems
     }
 
-    fn report(&mut self, key: &'static str, value: &[u8], why: impl Into<String>) {
+    pub(super) fn report(&mut self, key: &'static str, value: &[u8], why: impl Into<String>) {
         let (value, why, used) = (printable(value), why.into(), "the default is used".to_owned());
         self.problems.push(Problem { key, value, why, used, is_accepted: false });
     }
@@ -177,14 +178,27 @@ impl<'a> Keys<'a> {
     }
 
     /// An empty value counts as no name.
-    pub(super) fn consumer_name(&mut self, key: &'static str) -> Option<Vec<u8>> {
+    pub(super) fn consumer_name(&mut self, key: &'static str, max_len: usize) -> Option<Vec<u8>> {
         let value = self.value(key).filter(|value| !value.is_empty())?;
-        if !is_consumer_name(&value) {
-            let why = format!("must be a name of at most {MAX_CONSUMER_NAME_LEN} bytes");
+        if !is_consumer_name(&value) || value.len() > max_len || is_of_group(&value) {
+            let why =
+                format!("must be a name of at most {max_len} bytes, without the control character 0x1F");
             self.report(key, &value, why);
             return None;
         }
         Some(value)
+    }
+
+    pub(super) fn group_by(&mut self, key: &'static str) -> GroupBy {
+        match self.value(key).as_deref() {
+            Some(b"offset") | None => GroupBy::Offset,
+            Some(b"key") => GroupBy::Key,
+            Some(b"partition") => GroupBy::Partition,
+            Some(other) => {
+                self.report(key, other, "must be offset, key or partition");
+                GroupBy::Offset
+            }
+        }
     }
 
     pub(super) fn commit(&mut self, key: &'static str) -> Commit {

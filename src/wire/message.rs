@@ -7,6 +7,8 @@ use crate::partition_name::PartitionName;
 
 /// The flag of FETCH for [`Message::Fetch::takes_batches`](Message::Fetch). The other flags have no meaning yet.
 const TAKES_BATCHES: u8 = 1;
+/// The flag of MEMBER for [`Message::Member::is_leaving`](Message::Member). The other flags have no meaning yet.
+const IS_LEAVING: u8 = 1;
 
 /// A message, without its content frame. Only some messages have one, see [`Message::has_content`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +125,19 @@ pub enum Message<'a> {
         /// The requester. It receives the POSITIONs.
         address: &'a [u8],
     },
+    /// MEMBER: a member of a group announces itself to the other members.
+    Member {
+        /// The name of the group.
+        topic: &'a [u8],
+        /// The address of the member.
+        address: &'a [u8],
+        /// A hash of the addresses of all members that this member knows, including its own.
+        view: u64,
+        /// The shares that this member holds, one bit each.
+        held: u64,
+        /// Whether the member leaves the group.
+        is_leaving: bool,
+    },
 }
 
 impl<'a> Message<'a> {
@@ -186,6 +201,13 @@ impl<'a> Message<'a> {
                 store: fields.string("store")?,
             },
             id::GET_POSITIONS => Message::GetPositions { topic, address: fields.string("address")? },
+            id::MEMBER => Message::Member {
+                topic,
+                address: fields.string("address")?,
+                view: fields.number_8("view")?,
+                held: fields.number_8("held")?,
+                is_leaving: fields.number_1("flags")? & IS_LEAVING != 0,
+            },
             _ => return Err(DecodeError::UnknownId(id)),
         })
     }
@@ -259,6 +281,12 @@ impl<'a> Message<'a> {
                 fields.string("name", name)?;
                 fields.string("store", store)?;
             }
+            Message::Member { topic: _, address, view, held, is_leaving } => {
+                fields.string("address", address)?;
+                fields.number_8(view);
+                fields.number_8(held);
+                fields.number_1(if is_leaving { IS_LEAVING } else { 0 });
+            }
         }
         Ok(())
     }
@@ -281,6 +309,7 @@ impl<'a> Message<'a> {
             Message::CommitAck { .. } => id::COMMIT_ACK,
             Message::Position { .. } => id::POSITION,
             Message::GetPositions { .. } => id::GET_POSITIONS,
+            Message::Member { .. } => id::MEMBER,
         }
     }
 
@@ -301,7 +330,8 @@ impl<'a> Message<'a> {
             | Message::GetHeads { topic, .. }
             | Message::ConsumerHello { topic, .. }
             | Message::StoreHello { topic, .. }
-            | Message::GetPositions { topic, .. } => topic,
+            | Message::GetPositions { topic, .. }
+            | Message::Member { topic, .. } => topic,
         }
     }
 
@@ -322,7 +352,8 @@ impl<'a> Message<'a> {
             Message::GetHeads { .. }
             | Message::ConsumerHello { .. }
             | Message::StoreHello { .. }
-            | Message::GetPositions { .. } => None,
+            | Message::GetPositions { .. }
+            | Message::Member { .. } => None,
         }
     }
 
@@ -360,7 +391,8 @@ impl<'a> Message<'a> {
             | Message::Commit { .. }
             | Message::CommitAck { .. }
             | Message::Position { .. }
-            | Message::GetPositions { .. } => false,
+            | Message::GetPositions { .. }
+            | Message::Member { .. } => false,
         }
     }
 }
@@ -383,6 +415,7 @@ fn name_of(id: u8) -> Option<&'static str> {
         id::COMMIT_ACK => "COMMIT-ACK",
         id::POSITION => "POSITION",
         id::GET_POSITIONS => "GET-POSITIONS",
+        id::MEMBER => "MEMBER",
         _ => return None,
     })
 }

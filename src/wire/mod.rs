@@ -81,4 +81,6 @@ pub mod id {
     pub const POSITION: u8 = b'Q';
     /// GET-POSITIONS: a consumer or a store requests committed positions.
     pub const GET_POSITIONS: u8 = b'I';
+    /// MEMBER: a member of a group of consumers announces itself to the other members.
+    pub const MEMBER: u8 = b'J';
 }

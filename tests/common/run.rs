@@ -120,6 +120,10 @@ impl Payload for Run {
         self.contents().for_each(each);
     }
 
+    fn for_each_key(&self, mut each: impl FnMut(&[u8])) {
+        self.records().iter().for_each(|record| each(record.key.as_deref().unwrap_or_default()));
+    }
+
     fn record_count(&self) -> u64 {
         self.range.len() as u64
     }

@@ -7,6 +7,7 @@ const UNKNOWN: &Sender = &|| None;
 
 mod batch_subscribers;
 mod claims;
+mod group;
 mod heads;
 mod latency;
 mod latest;

@@ -37,7 +37,8 @@ fn describe(message: &Message, content: Option<Content>) -> String {
         Message::Ack { subject, sequence, .. } => format!("{} {sequence}", text(subject)),
         Message::GetHeads { address, .. }
         | Message::StoreHello { address, .. }
-        | Message::GetPositions { address, .. } => text(address),
+        | Message::GetPositions { address, .. }
+        | Message::Member { address, .. } => text(address),
         Message::Commit { position: p, .. }
         | Message::CommitAck { position: p, .. }
         | Message::Position { position: p, .. } => {

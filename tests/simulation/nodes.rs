@@ -19,6 +19,7 @@ use dafka::protocol::producer::batch_subscribers::BatchSubscribers;
 use dafka::protocol::producer::renewals::Renewals;
 use dafka::protocol::store::comparison::Divergence;
 use dafka::protocol::store::reader::Reader;
+use dafka::protocol::subscriptions::Named;
 use dafka::protocol::{AllRead, Outbox, Payload, Progress, subscriptions};
 use dafka::wire::{Message, Subscription, Traffic, id};
 use std::cell::Cell;
@@ -91,7 +92,8 @@ impl Role {
             Role::Producer(_) => Some(subscriptions::PRODUCER),
             Role::Consumer(node) => {
                 let oracle = &node.oracle;
-                Some(subscriptions::consumer_traffic(oracle.is_isolated, oracle.named.is_some()))
+                let named = if oracle.named.is_some() { Named::Own } else { Named::No };
+                Some(subscriptions::consumer_traffic(oracle.is_isolated, named))
             }
             Role::Writer(_) => Some(subscriptions::STORE_WRITER),
             Role::Reader(_) => Some(subscriptions::STORE_READER),

@@ -236,7 +236,8 @@ mod tests {
     /// Towers of 0.1.0 do not forward the traffic.
     #[test]
     fn members_do_not_connect_to_members_with_which_they_exchange_nothing() {
-        let (producer, consumer) = (subscriptions::PRODUCER, subscriptions::consumer_traffic(false, false));
+        let (producer, consumer) =
+            (subscriptions::PRODUCER, subscriptions::consumer_traffic(false, subscriptions::Named::No));
         let mut members = Members::default();
         let nodes = [(producer, b"P1"), (producer, b"P2"), (consumer, b"C1"), (consumer, b"C2")];
         let nodes = nodes.map(|(traffic, address)| add(&mut members, traffic, address));

@@ -30,10 +30,14 @@ impl Commits {
     /// Commits the positions that the application has published.
     pub(super) fn collect(&mut self, writer: &RecordWriter, consumer: &mut Consumer<Run>) {
         let (positions, requested) = writer.take_positions();
-        for (name, next) in positions {
+        for ((name, slot), next) in positions {
             let timestamp_ms = u64::try_from(unix_ms()).unwrap_or_default();
-            consumer.commit(name.as_name(), next, timestamp_ms, now_ms());
+            match consumer.is_grouped() {
+                true => consumer.commit_slot(name.as_name(), slot, next, now_ms()),
+                false => consumer.commit(name.as_name(), next, timestamp_ms, now_ms()),
+            }
         }
+        consumer.commit_skipped(now_ms());
         if requested > self.requested {
             self.requested = requested;
             let serial = consumer.commits().0;

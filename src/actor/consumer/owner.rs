@@ -2,7 +2,7 @@
 
 use super::{Frame, PartitionName, Pipe, Socket};
 use crate::actor::command::{Ended, send_command, send_last};
-use crate::actor::record_queue::{CommitEnd, RecordReader, is_one_of};
+use crate::actor::record_queue::{CommitEnd, RecordId, RecordReader, is_one_of};
 use crate::actor::{Error, Result};
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ pub fn seek(
     name: PartitionName,
     sequence: u64,
 ) -> Result<(), SeekError> {
+    refuse_member(reader)?;
     switch(pipe, source, reader)?;
     match ask(pipe, SEEK, &encode_seek(name, sequence))?.as_ref() {
         [1] => Ok(reader.retain(source, |of| of != name)?),
@@ -83,6 +84,7 @@ fn seek_all(
     command: &[u8],
     argument: &[u8],
 ) -> Result<(), SeekError> {
+    refuse_member(reader)?;
     switch(pipe, source, reader)?;
     match ask(pipe, command, argument)?.as_ref() {
         [1] => Ok(reader.retain(source, |of| of.topic != topic)?),
@@ -154,21 +156,26 @@ pub fn left(
     Ok(count.map(|count| count + reader.taken_count(is_one_of(name.topic, name.producer))))
 }
 
-/// Commits `position` (a partition and the record to read next) or, without one, everything that the application has
-/// read. Waits until a store has confirmed the commit, for at most `timeout`, or until `is_patient` returns false.
+/// Commits the position after a record or, without one, everything that the application has read. Waits until a store
+/// has confirmed the commit, for at most `timeout`, or until `is_patient` returns false.
 ///
 /// # Errors
 /// When the consumer has ended.
 pub fn commit(
     pipe: &Pipe,
     reader: &mut RecordReader,
-    position: Option<(PartitionName, u64)>,
+    record: Option<&RecordId>,
     timeout: Duration,
     is_patient: &mut dyn FnMut() -> bool,
 ) -> Result<CommitEnd, Ended> {
-    let request = reader.request_commit(position);
+    let request = reader.request_commit(record);
     send_command(pipe, COMMIT, |pipe| send_last(pipe, &mut Frame::new()))?;
     reader.wait_for_commit(request, timeout, is_patient)
+}
+
+/// A member of a group does not seek: its position would not be that of the group.
+fn refuse_member(reader: &RecordReader) -> Result<(), SeekError> {
+    if reader.is_grouped() { Err(SeekError::Grouped) } else { Ok(()) }
 }
 
 /// Makes sure that the records come through the queue: there, their order and number can be changed.
@@ -199,6 +206,9 @@ pub enum SeekError {
     /// The program has read records from the record source itself. Records that wait there cannot be dropped.
     #[error("the program has read records from the record source itself")]
     NotReader,
+    /// The consumer is a member of a group.
+    #[error("a member of a group (consumer/group) does not seek")]
+    Grouped,
     /// The consumer has ended.
     #[error(transparent)]
     Ended(#[from] Ended),

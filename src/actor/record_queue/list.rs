@@ -142,6 +142,22 @@ impl RecordList {
         self.split(|name| !keeps(name));
     }
 
+    /// Keeps only the records for which `keeps` returns true. It gets the partition, the offset and the key of each record
+    /// whose offset is known. A record of unknown offset is kept.
+    pub(super) fn retain_records(&mut self, keeps: impl Fn(PartitionName, u64, &[u8]) -> bool) {
+        let mut all = std::mem::take(self);
+        while let Some(Delivered { offset, run }) = all.pop_run() {
+            match (&all.removed, offset) {
+                (Some(name), Some(offset)) => run.retain(
+                    |number, key| keeps(name.as_name(), offset + number, key),
+                    |number, run| self.push(name, Some(offset + number), run),
+                ),
+                (Some(name), None) => self.push(name, None, run),
+                (None, _) => {}
+            }
+        }
+    }
+
     /// Removes the records of the partitions for which `goes` returns true, and returns them.
     pub(in crate::actor) fn split(&mut self, goes: impl Fn(PartitionName) -> bool) -> RecordList {
         let (mut all, mut gone) = (std::mem::take(self), RecordList::default());

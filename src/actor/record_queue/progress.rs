@@ -4,9 +4,11 @@
 //! a lock, in its [`Tracker`]. It publishes its notes to the actor when it must wait for a record, when the actor asks
 //! for them, and when it commits.
 
+use super::group::SlotPartition;
 use crate::actor::command::Ended;
 use crate::czmq::exit;
 use crate::partition_name::{PartitionName, SharedPartitionName};
+use crate::slots::Slots;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -37,8 +39,11 @@ pub(super) struct Progress {
 
 #[derive(Default)]
 struct State {
-    /// Positions that the actor must commit: for each partition, the record to read next.
-    positions: HashMap<SharedPartitionName, u64>,
+    /// Positions that the actor must commit: for each slot of each partition, the record to read next. A consumer that is
+    /// in no group has only the slot 0.
+    positions: HashMap<SlotPartition, u64>,
+    /// In a group: the same for records that the application has received, and not processed.
+    received: HashMap<SlotPartition, u64>,
     /// How many commits the application has requested, and how many of them stores have confirmed.
     requested: u64,
     confirmed: u64,
@@ -52,7 +57,7 @@ impl Progress {
 
     /// Asks for positions, and takes those that the application has published. Also returns how many commits the
     /// application has requested.
-    pub(super) fn take(&self) -> (HashMap<SharedPartitionName, u64>, u64) {
+    pub(super) fn take(&self) -> (HashMap<SlotPartition, u64>, u64) {
         exit::park_if_abandoned();
         self.is_asked.store(true, Ordering::Relaxed);
         let mut state = self.lock();
@@ -72,11 +77,49 @@ impl Progress {
         self.changed.notify_all();
     }
 
-    /// Requests a commit of the published positions, and of `position`. Returns the number of the request.
-    pub(super) fn request(&self, position: Option<(PartitionName, u64)>) -> u64 {
+    /// The slots of records that the application has not processed, and of positions that the actor has not taken.
+    pub(super) fn busy_slots(&self) -> Slots {
+        exit::park_if_abandoned();
+        let state = self.lock();
+        let all = state.received.keys().chain(state.positions.keys());
+        all.fold(Slots::NONE, |busy, (_, slot)| busy.and(Slots::of(*slot)))
+    }
+
+    /// In a group: the application has received the records of a slot in a partition up to, not including, `next`; none if
+    /// that is `None`. Returns what was noted before.
+    pub(super) fn receive(&self, of: SlotPartition, next: Option<u64>) -> Option<u64> {
         let mut state = self.lock();
-        if let Some((name, next)) = position {
-            state.positions.insert(SharedPartitionName::new(name), next);
+        match next {
+            Some(next) => state.received.insert(of, next),
+            None => state.received.remove(&of),
+        }
+    }
+
+    /// In a group: the application has processed the received records of a slot in a partition.
+    pub(super) fn process(&self, of: SlotPartition) {
+        let mut state = self.lock();
+        if let Some(next) = state.received.remove(&of) {
+            state.positions.insert(of, next);
+        }
+    }
+
+    /// In a group: the application has processed all received records.
+    pub(super) fn process_all(&self) {
+        let mut state = self.lock();
+        let State { positions, received, .. } = &mut *state;
+        positions.extend(received.drain());
+    }
+
+    /// Requests a commit of the published positions, and of `position`: a partition, a slot in it, and the record to read
+    /// next. Returns the number of the request.
+    pub(super) fn request(&self, position: Option<(PartitionName, u8, u64)>) -> u64 {
+        let mut state = self.lock();
+        if let Some((name, slot, next)) = position {
+            let of = (SharedPartitionName::new(name), slot);
+            if state.received.get(&of).is_some_and(|received| *received <= next) {
+                state.received.remove(&of);
+            }
+            state.positions.insert(of, next);
         }
         state.requested += 1;
         state.requested
@@ -182,7 +225,8 @@ impl Tracker {
         let is_wanted = |(name, _): &(SharedPartitionName, u64)| {
             only.is_none_or(|only| *only == *name.as_name().producer)
         };
-        progress.lock().positions.extend(self.others.drain().chain(own).filter(is_wanted));
+        let all = self.others.drain().chain(own).filter(is_wanted);
+        progress.lock().positions.extend(all.map(|(name, next)| ((name, 0), next)));
     }
 
     /// Keeps only the partitions for which `keeps` returns true: in the others, the application continues at another
@@ -193,6 +237,6 @@ impl Tracker {
             self.processed = None;
         }
         self.others.retain(|other, _| keeps(other.as_name()));
-        progress.lock().positions.retain(|other, _| keeps(other.as_name()));
+        progress.lock().positions.retain(|(other, _), _| keeps(other.as_name()));
     }
 }

@@ -1,14 +1,27 @@
 //! The application's end of the queue.
 
+use super::group::GroupReader;
 use super::progress::{CommitEnd, Tracker};
 use super::{Delivered, Mode, RecordList, RecordQueue, Result, SWITCH_COUNT};
 use crate::actor::command::Ended;
 use crate::net::{Frame, Socket};
 use crate::partition_name::{PartitionName, SharedPartitionName};
+use crate::slots::GroupBy;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use zmq::POLLIN;
+
+/// A record that the application has received.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordId<'a> {
+    /// The partition.
+    pub name: PartitionName<'a>,
+    /// The offset.
+    pub offset: u64,
+    /// The key; empty if the record has none.
+    pub key: &'a [u8],
+}
 
 /// The application's end of the queue. Only the thread that reads the record pipe uses it. In each method, `source` is
 /// the application's end of the record pipe.
@@ -23,11 +36,14 @@ pub struct RecordReader {
     has_switched: bool,
     /// Notes what the application has processed, if the consumer has a name.
     tracker: Option<Tracker>,
+    /// The same if the consumer is a member of a group.
+    group: Option<GroupReader>,
 }
 
 impl RecordReader {
     pub(super) fn new(queue: Arc<RecordQueue>) -> RecordReader {
-        RecordReader { queue, taken: RecordList::default(), received: 0, has_switched: false, tracker: None }
+        let taken = RecordList::default();
+        RecordReader { queue, taken, received: 0, has_switched: false, tracker: None, group: None }
     }
 
     /// True while the records come as frames through the pipe.
@@ -169,14 +185,18 @@ impl RecordReader {
         self.handle_received(source, content).map(Some)
     }
 
-    /// Notes from now on what the application has processed, because the consumer has a name. `is_auto`: the actor
-    /// commits processed records by itself. Switches to queue mode. To be called before the actor starts.
+    /// Notes from now on what the application has processed, because the consumer has a name or, if `group_by` is given,
+    /// is a member of a group. `is_auto`: the actor commits processed records by itself. Switches to queue mode. To be
+    /// called before the actor starts.
     ///
     /// # Errors
     /// Errors of libzmq.
-    pub fn track(&mut self, source: &Socket, is_auto: bool) -> Result {
+    pub fn track(&mut self, source: &Socket, is_auto: bool, group_by: Option<GroupBy>) -> Result {
         self.switch(source)?;
-        self.tracker = Some(Tracker::new(is_auto));
+        match group_by {
+            Some(group_by) => self.group = Some(GroupReader::new(group_by, is_auto)),
+            None => self.tracker = Some(Tracker::new(is_auto)),
+        }
         Ok(())
     }
 
@@ -187,9 +207,14 @@ impl RecordReader {
         }
     }
 
-    /// Whether the consumer has a name.
+    /// Whether the consumer has a name, or is a member of a group.
     pub fn is_tracking(&self) -> bool {
-        self.tracker.is_some()
+        self.tracker.is_some() || self.is_grouped()
+    }
+
+    /// Whether the consumer is a member of a group.
+    pub fn is_grouped(&self) -> bool {
+        self.group.is_some()
     }
 
     /// Publishes the positions of processed records, unless the application commits by itself. To be called before the
@@ -206,15 +231,20 @@ impl RecordReader {
             tracker.mark_processed();
             tracker.publish(&self.queue.progress);
         }
+        if self.group.is_some() {
+            self.queue.progress.process_all();
+        }
     }
 
-    /// Requests a commit of `position` or, without one, of all records that were read. Returns the number of the
-    /// request. The caller then informs the actor.
-    pub(in crate::actor) fn request_commit(&mut self, position: Option<(PartitionName, u64)>) -> u64 {
-        if position.is_none() {
+    /// Requests a commit of the position after a record or, without one, of all records that were read. Returns the number
+    /// of the request. The caller then informs the actor.
+    pub(in crate::actor) fn request_commit(&mut self, record: Option<&RecordId>) -> u64 {
+        let Some(RecordId { name, offset, key }) = record else {
             self.publish_read();
-        }
-        self.queue.progress.request(position)
+            return self.queue.progress.request(None);
+        };
+        let slot = self.group.as_ref().map_or(0, |group| group.slot_of(*name, *offset, key));
+        self.queue.progress.request(Some((*name, slot, offset + 1)))
     }
 
     /// Waits until stores have confirmed a requested commit. Stops waiting after `timeout`, and when `is_patient`
@@ -240,6 +270,10 @@ impl RecordReader {
     ) -> Result<Option<Delivered>> {
         let progress = &self.queue.progress;
         self.tracker.iter_mut().for_each(|tracker| tracker.ask(progress));
+        if let Some(group) = &mut self.group {
+            group.ask(progress);
+            return self.pop_of_group(source, name);
+        }
         let record = self.take(source, name)?;
         if let Some(tracker) = &mut self.tracker {
             match (&record, name) {
@@ -248,6 +282,35 @@ impl RecordReader {
             }
         }
         Ok(record)
+    }
+
+    /// Takes the next record whose slot was not revoked.
+    fn pop_of_group(
+        &mut self,
+        source: &Socket,
+        name: &mut Option<SharedPartitionName>,
+    ) -> Result<Option<Delivered>> {
+        loop {
+            self.drop_revoked();
+            let record = self.take(source, name)?;
+            let Self { queue, group, taken, .. } = self;
+            let (Some(Delivered { offset: Some(offset), run }), Some(name), Some(group)) =
+                (&record, &*name, group)
+            else {
+                return Ok(record);
+            };
+            let key = run.first().and_then(|record| record.key).unwrap_or_default();
+            if group
+                .read(&queue.progress, (name, *offset, key), |slot| queue.drop_revoked(taken).contains(slot))
+            {
+                return Ok(record);
+            }
+        }
+    }
+
+    /// Drops records of slots that the actor has revoked.
+    fn drop_revoked(&mut self) {
+        self.queue.drop_revoked(&mut self.taken);
     }
 
     fn take(&mut self, source: &Socket, name: &mut Option<SharedPartitionName>) -> Result<Option<Delivered>> {

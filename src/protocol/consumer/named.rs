@@ -21,7 +21,7 @@ impl<P: Payload> Consumer<P> {
 
     /// True while the consumer waits for the stores to send its committed positions.
     pub fn is_waiting(&self) -> bool {
-        self.positions.as_ref().is_some_and(Positions::is_waiting)
+        self.is_group_waiting() || self.positions.as_ref().is_some_and(Positions::is_waiting)
     }
 
     /// Commits that the application has processed a partition up to, not including, the record `next`.
@@ -35,12 +35,16 @@ impl<P: Payload> Consumer<P> {
     /// The number of commits so far, and how many of them are confirmed: a store has each one, or a later one for the
     /// same partition, on disk.
     pub fn commits(&self) -> (u64, u64) {
-        self.positions.as_ref().map_or((0, 0), |positions| (positions.serial(), positions.confirmed()))
+        let own = || self.positions.as_ref().map(|positions| (positions.serial(), positions.confirmed()));
+        self.slot_commits().or_else(own).unwrap_or_default()
     }
 
     /// Handles a POSITION or a COMMIT-ACK, which can also come while other messages are not processed. A position that
     /// is new to the consumer moves a partition of which no record has been delivered yet.
     pub fn handle_position(&mut self, message: &Message, now_ms: u64) {
+        if self.handle_slot_position(message, now_ms) {
+            return;
+        }
         let committed = message.committed().filter(|committed| committed.is_possible());
         let (Some(positions), Some(committed)) = (&mut self.positions, committed) else { return };
         let (position, is_new) = match message {
@@ -66,6 +70,7 @@ impl<P: Payload> Consumer<P> {
     /// Handles a subscription. A store that responds to GET-POSITIONS subscribes to those of all names, and
     /// unsubscribes when it disconnects.
     pub fn handle_position_store(&mut self, subscription: &Subscription, now_ms: u64) {
+        self.handle_group_subscription(subscription, now_ms);
         if let Some(positions) = &mut self.positions
             && subscription.id == id::GET_POSITIONS
             && subscription.topic.is_empty()
@@ -76,7 +81,8 @@ impl<P: Payload> Consumer<P> {
 
     /// When [`Consumer::handle_positions_timeout`] must be called next.
     pub fn positions_due_ms(&self) -> Option<u64> {
-        self.positions.as_ref().and_then(Positions::due_ms)
+        let due_ms = self.positions.as_ref().and_then(Positions::due_ms).unwrap_or(u64::MAX);
+        Some(due_ms.min(self.group_due_ms())).filter(|&due_ms| due_ms < u64::MAX)
     }
 
     /// Sends the COMMITs and the GET-POSITIONS that are due, and ends the wait for the stores.
@@ -84,6 +90,7 @@ impl<P: Payload> Consumer<P> {
         if let Some(positions) = &mut self.positions {
             positions.handle_timeout(now_ms, out);
         }
+        self.handle_group_timeout(now_ms, out);
     }
 
     /// Returns a notice when stores have not sent their positions in time, or when no store confirms commits.
@@ -92,8 +99,10 @@ impl<P: Payload> Consumer<P> {
         if let Some((responded, stores)) = positions.poll_timeout() {
             return Some(Notice::PositionsMissing { responded, stores });
         }
-        let (count, ms) = positions.poll_stall(now_ms)?;
-        Some(Notice::CommitsStalled { count, ms })
+        if let Some((count, ms)) = positions.poll_stall(now_ms) {
+            return Some(Notice::CommitsStalled { count, ms });
+        }
+        self.poll_group_notice(now_ms)
     }
 
     /// The committed position of a partition that is not open, unless its rule ignores it.

@@ -8,6 +8,7 @@ use crate::committed::Committed;
 use crate::partition_name::{PartitionName, PartitionNameBuf};
 use crate::protocol::Outbox;
 use crate::protocol::ingest::Index;
+use crate::slots::{SLOT_COUNT, slot_name};
 use crate::wire::{Message, Position};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -30,6 +31,11 @@ const MAX_RETRY_MS: u64 = 5_000;
 const MAX_REQUEST_COUNT: u32 = 12;
 /// The timestamp of the position at which a consumer begins under `latest`. So any other commit is later.
 const BEGIN_TIMESTAMP_MS: u64 = 0;
+/// The octet for slot 0 after an address. The following octets are for the other slots.
+const FIRST_SLOT: u8 = b'0';
+/// The timestamp of all positions of slots. Of two commits with the same timestamp, the one with the higher position is
+/// valid.
+const SLOT_TIMESTAMP_MS: u64 = 1;
 /// The most commits that are published at once, and the pause before the next ones.
 const MAX_SENT_COUNT: usize = 1_000;
 const PAUSE_MS: u64 = 10;
@@ -42,6 +48,12 @@ pub(super) struct Positions {
     /// The consumer's name.
     name: Box<[u8]>,
     address: Box<[u8]>,
+    /// The address in COMMITs, to which stores send their COMMIT-ACKs. For a slot of a group, it is the consumer's address
+    /// and the slot.
+    requester: Box<[u8]>,
+    /// Whether the positions are those of a slot of a group. Then the highest position is valid, whoever committed it: the
+    /// records before it have been processed.
+    is_of_slot: bool,
     /// The limit of `known`.
     limit: usize,
     /// The latest known commits, of this consumer and from the stores.
@@ -99,6 +111,8 @@ impl Positions {
         Positions {
             name: name.into(),
             address: address.into(),
+            requester: address.into(),
+            is_of_slot: false,
             limit,
             known: HashMap::new(),
             unconfirmed: BTreeMap::new(),
@@ -119,6 +133,32 @@ impl Positions {
             interval_ms: RETRY_MS,
             unread: HashSet::new(),
         }
+    }
+
+    /// The positions of a slot of the group to which these positions belong. Begins to wait for the stores.
+    pub(super) fn of_slot(&self, slot: u8, limit: usize, now_ms: u64) -> Positions {
+        let request_ms = (self.store_count > 0).then_some(now_ms);
+        Positions {
+            requester: [&*self.address, &[FIRST_SLOT + slot]].concat().into(),
+            is_of_slot: true,
+            store_count: self.store_count,
+            connected_ms: self.connected_ms,
+            request_ms,
+            ..Positions::new(&slot_name(&self.name, slot), &self.address, limit, now_ms)
+        }
+    }
+
+    /// If a COMMIT-ACK with this ZeroMQ topic is for a slot of the group to which these positions belong, returns the slot.
+    pub(super) fn slot_of_ack(&self, topic: &[u8]) -> Option<u8> {
+        match topic.strip_prefix(&*self.address)? {
+            [octet] => octet.checked_sub(FIRST_SLOT).filter(|&slot| slot < SLOT_COUNT),
+            _ => None,
+        }
+    }
+
+    /// The name under which stores keep the positions.
+    pub(super) fn name(&self) -> &[u8] {
+        &self.name
     }
 
     /// True while the consumer waits for the stores.
@@ -186,6 +226,9 @@ impl Positions {
         let (serial, own) = (own.serial, own.committed);
         self.unconfirmed.remove(&key);
         let is_latest = self.learn(key.clone(), stored);
+        if self.is_of_slot {
+            return is_latest;
+        }
         let has_begun_only = own.timestamp_ms == BEGIN_TIMESTAMP_MS;
         if stored.next != own.next && !has_begun_only {
             // The clock of another consumer with this name was ahead. What this consumer commits must still count.
@@ -227,7 +270,7 @@ impl Positions {
     pub(super) fn commit(&mut self, partition: PartitionName, next: u64, timestamp_ms: u64, now_ms: u64) {
         let key = partition.to_buf();
         let known = self.known.get(&key).copied();
-        if known.is_some_and(|known| known.next == next) {
+        if known.is_some_and(|known| known.next == next || self.is_of_slot && known.next > next) {
             return;
         }
         self.serial += 1;
@@ -236,7 +279,8 @@ impl Positions {
             return;
         }
         let earliest_ms = known.map_or(0, |known| known.timestamp_ms.saturating_add(1));
-        let committed = Committed { timestamp_ms: timestamp_ms.max(earliest_ms), next };
+        let timestamp_ms = if self.is_of_slot { SLOT_TIMESTAMP_MS } else { timestamp_ms.max(earliest_ms) };
+        let committed = Committed { timestamp_ms, next };
         if self.unconfirmed.is_empty() {
             (self.progress_ms, self.stall_ms) = (now_ms, STALL_MS);
         }
@@ -265,8 +309,17 @@ impl Positions {
 
     /// The number of the latest commit up to which stores have confirmed all commits.
     pub(super) fn confirmed(&self) -> u64 {
-        let waiting = self.unconfirmed.values().map(|commit| commit.serial);
-        waiting.chain(self.dropped).min().map_or(self.serial, |first| first - 1)
+        self.first_unconfirmed().map_or(self.serial, |first| first - 1)
+    }
+
+    /// The number of the first commit that no store has confirmed.
+    pub(super) fn first_unconfirmed(&self) -> Option<u64> {
+        self.unconfirmed.values().map(|commit| commit.serial).chain(self.dropped).min()
+    }
+
+    /// The next commit gets the number after `serial`, which is not below that of the latest one.
+    pub(super) fn continue_at(&mut self, serial: u64) {
+        self.serial = serial;
     }
 
     /// When [`Positions::handle_timeout`] must be called next.
@@ -322,7 +375,7 @@ impl Positions {
                 out.message(&Message::Commit {
                     position: Position::new(&self.name, producer, topic, commit.committed.next),
                     timestamp_ms: commit.committed.timestamp_ms,
-                    requester: &self.address,
+                    requester: &self.requester,
                 });
                 sent_count += 1;
                 commit.due_ms = now_ms + commit.interval_ms;

@@ -7,6 +7,7 @@ use crate::committed::{Committed, is_consumer_name};
 use crate::partition_name::{PartitionName, PartitionNameBuf};
 use crate::protocol::Outbox;
 use crate::protocol::notice::{Notice, Refusal};
+use crate::slots::is_of_group;
 use crate::wire::{Message, Position};
 use std::collections::HashMap;
 
@@ -92,7 +93,8 @@ impl Commits {
         }
         let later = (self.find)(name, partition).ok()?.filter(|stored| *stored >= committed);
         match requester {
-            Some(requester) => self.note_user(name, requester, now_ms),
+            Some(requester) if !is_of_group(name) => self.note_user(name, requester, now_ms),
+            Some(_) => {}
             // Other stores often send positions that this store has.
             None if later.is_some() => return None,
             None => {}

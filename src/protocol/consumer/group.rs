@@ -1,0 +1,533 @@
+//! The part of a consumer that concerns its group: the members of a group share the records of their topics.
+//!
+//! Each record belongs to a slot ([`crate::slots`]), and each slot has one member, see [`membership`]. Each member reads
+//! all partitions, and delivers the records of its own slots.
+//!
+//! Each slot has committed positions, as a consumer with a name has. A position says: all records of the slot before this
+//! one have been processed. This is true whoever committed it, so the highest one is valid. A member gives up a slot in
+//! these steps: it delivers no more records of the slot; the application processes those that it has; the member commits
+//! the positions, and a store confirms them; the member announces that it no longer holds the slot. The next member then
+//! requests the positions of the slot from the stores, and continues there.
+//!
+//! A member reads a partition once for all its slots. So when it gets a slot, it goes back to the position of the slot.
+//! The other slots are ahead of the reader then: until the reader has caught up, their records are dropped.
+
+use super::positions::Positions;
+use super::topics::Rule;
+use super::{Consumer, Delivery, Start};
+use crate::partition_name::{PartitionName, SharedPartitionName};
+use crate::protocol::ingest::Index;
+use crate::protocol::ingest::evicted_positions::Evicted;
+use crate::protocol::notice::Notice;
+use crate::protocol::{Outbox, Payload};
+use crate::slots::{GroupBy, SLOT_COUNT, Slots, slot_of_name};
+use crate::wire::{Message, Subscription, id};
+use membership::Membership;
+use std::collections::HashMap;
+
+mod membership;
+
+pub use membership::Timing;
+
+/// The most partitions of one slot of which a consumer knows the positions.
+const MAX_POSITIONS_PER_SLOT: usize = super::positions::MAX_POSITIONS / SLOT_COUNT as usize;
+/// When a slot has no record among this many records of a partition, its position is committed without one. Otherwise
+/// the next member would read them all.
+const SKIPPED_COUNT: u64 = 1_024;
+/// How often to check whether the application has processed the records of slots that are given up.
+const RELEASE_CHECK_MS: u64 = 5;
+
+/// The state.
+pub(super) struct Group {
+    group_by: GroupBy,
+    membership: Membership,
+    handover_ms: u64,
+    /// The slots that this member holds.
+    slots: [Option<Slot>; SLOT_COUNT as usize],
+    /// The slots whose records are delivered.
+    active: Slots,
+    /// Slots whose records were delivered until now. [`Consumer::take_revoked`] returns them.
+    revoked: Slots,
+    /// Positions of slots that this member no longer holds, until stores have confirmed them.
+    former: Vec<(u8, Positions)>,
+    /// Where the slots continue that are ahead of the reader of their partition.
+    ahead: HashMap<SharedPartitionName, Vec<(u8, u64)>>,
+    /// The partitions that were read since positions were committed last.
+    read: HashMap<SharedPartitionName, ReadPartition>,
+    /// The number of the latest commit.
+    serial: u64,
+    /// The latest time that the caller has passed to [`Consumer::handle_group_timeout`].
+    now_ms: u64,
+    /// The member has begun to read.
+    has_begun: bool,
+}
+
+struct Slot {
+    positions: Positions,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The stores send its positions.
+    Loading,
+    /// Its records are delivered. What was stored about evicted partitions up to this serial number does not apply to it.
+    Active(u64),
+    /// Its records are no longer delivered, since this time.
+    Releasing(u64),
+}
+
+/// What was delivered in a partition.
+struct ReadPartition {
+    /// The offset after the last record that was read.
+    end: u64,
+    /// For each slot, the offset after the last record that was delivered; 0 if the application has processed all of them.
+    delivered: Box<[u64; SLOT_COUNT as usize]>,
+}
+
+/// The name of a group, and how its members share records.
+#[derive(Clone, Debug)]
+pub struct GroupConfig<'a> {
+    /// The name.
+    pub name: &'a [u8],
+    /// What decides to which slot a record belongs.
+    pub group_by: GroupBy,
+    /// When members announce themselves.
+    pub timing: Timing,
+}
+
+impl Group {
+    fn slot(&self, slot: u8) -> Option<&Slot> {
+        self.slots[usize::from(slot)].as_ref()
+    }
+
+    fn held(&self) -> Slots {
+        let held = (0..SLOT_COUNT).filter(|&slot| self.slot(slot).is_some());
+        held.fold(Slots::NONE, |held, slot| held.and(Slots::of(slot)))
+    }
+
+    /// All positions of slots.
+    fn positions_mut(&mut self) -> impl Iterator<Item = &mut Positions> {
+        let held = self.slots.iter_mut().flatten().map(|slot| &mut slot.positions);
+        held.chain(self.former.iter_mut().map(|(_, positions)| positions))
+    }
+
+    fn positions(&self) -> impl Iterator<Item = &Positions> {
+        let held = self.slots.iter().flatten().map(|slot| &slot.positions);
+        held.chain(self.former.iter().map(|(_, positions)| positions))
+    }
+
+    fn is_releasing(&self) -> bool {
+        self.slots.iter().flatten().any(|slot| matches!(slot.state, State::Releasing(_)))
+    }
+
+    /// A slot continues at the record `next` of a partition, but not before `reader`, where the partition is read.
+    fn set_ahead(&mut self, name: &SharedPartitionName, slot: u8, next: u64, reader: u64) {
+        let list = self.ahead.entry(name.clone()).or_default();
+        let known = list.iter().position(|(of, _)| *of == slot).map(|place| list.swap_remove(place).1);
+        let next = known.map_or(next, |known| known.max(next));
+        if next > reader {
+            list.push((slot, next));
+        }
+        if list.is_empty() {
+            self.ahead.remove(name);
+        }
+    }
+
+    /// Delivers the records of a run that belong to the slots of this member.
+    fn share_out<P: Payload>(
+        &mut self,
+        name: &SharedPartitionName,
+        Delivery { partition, offset, content }: Delivery<P>,
+        deliveries: &mut impl Extend<Delivery<P>>,
+    ) {
+        let Self { group_by, active, ahead, read, .. } = self;
+        let end = offset + content.record_count();
+        let list = if ahead.is_empty() { None } else { ahead.get_mut(name) };
+        let first_slot = group_by.first_slot(name.as_name());
+        if !read.contains_key(name) {
+            read.insert(name.clone(), ReadPartition { end, delivered: Box::new([0; SLOT_COUNT as usize]) });
+        }
+        let Some(read) = read.get_mut(name) else { return };
+        read.end = end;
+        let keeps = |number, key: &[u8]| {
+            let next = offset + number;
+            let slot = group_by.slot_of(first_slot, next, key);
+            let is_ahead = |list: &Vec<(u8, u64)>| list.iter().any(|(of, at)| *of == slot && next < *at);
+            let is_own = active.contains(slot) && !list.as_deref().is_some_and(is_ahead);
+            if is_own {
+                read.delivered[usize::from(slot)] = next + 1;
+            }
+            is_own
+        };
+        content.retain(keeps, |number, content| {
+            deliveries.extend([Delivery { partition, offset: offset + number, content }]);
+        });
+        if let Some(list) = list {
+            list.retain(|(_, at)| *at > end);
+            if list.is_empty() {
+                ahead.remove(name);
+            }
+        }
+    }
+}
+
+impl<P: Payload> Consumer<P> {
+    /// Makes the consumer a member of a group. `limit` is the most partitions of which it knows where all slots begin.
+    /// Otherwise as [`Consumer::named`].
+    pub fn grouped(self, config: &GroupConfig, limit: usize, now_ms: u64) -> Self {
+        let GroupConfig { name, group_by, timing } = *config;
+        let group_name = group_by.group_name(name);
+        let group = Group {
+            group_by,
+            membership: Membership::new(&group_name, &self.address, timing, now_ms),
+            handover_ms: timing.handover_ms,
+            slots: [const { None }; SLOT_COUNT as usize],
+            active: Slots::NONE,
+            revoked: Slots::NONE,
+            former: Vec::new(),
+            ahead: HashMap::new(),
+            read: HashMap::new(),
+            serial: 0,
+            now_ms,
+            has_begun: false,
+        };
+        Consumer { group: Some(Box::new(group)), ..self.named(&group_name, limit, now_ms) }
+    }
+
+    /// Whether the consumer is a member of a group.
+    pub fn is_grouped(&self) -> bool {
+        self.group.is_some()
+    }
+
+    /// The slots whose records must no longer reach the application, since the last call. The caller must drop their
+    /// unprocessed deliveries before it calls [`Consumer::handle_busy`].
+    pub fn take_revoked(&mut self) -> Slots {
+        self.group.as_mut().map_or(Slots::NONE, |group| std::mem::take(&mut group.revoked))
+    }
+
+    /// Whether slots are given up. The caller must then call [`Consumer::handle_busy`].
+    pub fn is_releasing(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.is_releasing())
+    }
+
+    /// `busy` are the slots of which the application has records that it has not processed, or whose positions the caller
+    /// has not passed to [`Consumer::commit`]. The other slots that are given up can be given up now.
+    pub fn handle_busy(&mut self, busy: Slots, now_ms: u64) {
+        let Some(group) = &mut self.group else { return };
+        for slot in 0..SLOT_COUNT {
+            let place = &mut group.slots[usize::from(slot)];
+            let Some(Slot { positions, state: State::Releasing(since_ms) }) = place else { continue };
+            let is_processed = !busy.contains(slot) && positions.first_unconfirmed().is_none();
+            // After this time, the next member does not wait any more.
+            let is_over = now_ms >= *since_ms + group.handover_ms;
+            if (is_processed || is_over)
+                && let Some(Slot { positions, .. }) = place.take()
+                && positions.first_unconfirmed().is_some()
+            {
+                group.former.push((slot, positions));
+            }
+        }
+        group.membership.hold(group.held(), now_ms);
+    }
+
+    /// The member leaves its group. To be called when all its commits are confirmed, or when it stops waiting for that.
+    pub fn leave_group(&mut self, out: &mut Outbox<P>) {
+        if let Some(group) = &mut self.group {
+            group.membership.announce(true, out);
+        }
+    }
+
+    /// Handles a MEMBER.
+    pub fn handle_member(&mut self, message: &Message, now_ms: u64) {
+        if let (Some(group), Message::Member { address, view, held, is_leaving, .. }) =
+            (&mut self.group, *message)
+        {
+            group.membership.handle_member(address, (view, Slots(held)), is_leaving, now_ms);
+        }
+    }
+
+    /// Handles a subscription: another member listens from now on, or a store has connected or disconnected.
+    pub(super) fn handle_group_subscription(&mut self, subscription: &Subscription, now_ms: u64) {
+        let (Some(group), Some(base)) = (&mut self.group, &self.positions) else { return };
+        match subscription.id {
+            id::MEMBER if subscription.subscribe && subscription.topic == base.name() => {
+                group.membership.handle_listener(now_ms);
+            }
+            id::GET_POSITIONS if subscription.topic.is_empty() => {
+                group.positions_mut().for_each(|positions| {
+                    positions.handle_store(subscription.subscribe, now_ms);
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Handles a POSITION or a COMMIT-ACK of a slot. Returns false when it is for no slot.
+    pub(super) fn handle_slot_position(&mut self, message: &Message, now_ms: u64) -> bool {
+        let (Some(group), Some(base)) = (&mut self.group, &self.positions) else { return false };
+        let Some(committed) = message.committed() else { return false };
+        let (slot, partition) = match message {
+            Message::CommitAck { position, .. } => (base.slot_of_ack(position.topic), position.partition()),
+            Message::Position { position, name, .. } => {
+                (slot_of_name(base.name(), name), position.partition())
+            }
+            _ => return false,
+        };
+        let Some(slot) = slot else { return false };
+        if let Message::CommitAck { .. } = message {
+            for (_, positions) in group.former.iter_mut().filter(|(of, _)| *of == slot) {
+                positions.handle_ack(partition, committed, now_ms);
+            }
+            group.former.retain(|(_, positions)| positions.first_unconfirmed().is_some());
+        }
+        let Some(Slot { positions, state }) = &mut group.slots[usize::from(slot)] else { return true };
+        let is_new = match message {
+            Message::Position { store, .. } => positions.handle_position(partition, committed, store, now_ms),
+            _ => positions.handle_ack(partition, committed, now_ms),
+        };
+        // Another member has processed these records.
+        if is_new && matches!(state, State::Active(_)) {
+            let name = SharedPartitionName::new(partition);
+            group.set_ahead(&name, slot, committed.next, 0);
+        }
+        true
+    }
+
+    /// Commits that the application has processed the records of a slot in a partition up to, not including, `next`.
+    pub fn commit_slot(&mut self, name: PartitionName, slot: u8, next: u64, now_ms: u64) {
+        let (Some(group), Some(base)) = (&mut self.group, &self.positions) else { return };
+        let Group { slots, former, serial, read, .. } = &mut **group;
+        if let Some(read) = read.get_mut(&SharedPartitionName::new(name)) {
+            let delivered = &mut read.delivered[usize::from(slot)];
+            if *delivered <= next {
+                *delivered = 0;
+            }
+        }
+        let positions = match &mut slots[usize::from(slot)] {
+            Some(slot) => &mut slot.positions,
+            None => {
+                let known = former.iter().position(|(of, _)| *of == slot);
+                let place = known.unwrap_or_else(|| {
+                    former.push((slot, base.of_slot(slot, MAX_POSITIONS_PER_SLOT, now_ms)));
+                    former.len() - 1
+                });
+                &mut former[place].1
+            }
+        };
+        positions.continue_at(*serial);
+        positions.commit(name, next, 0, now_ms);
+        *serial = positions.serial();
+    }
+
+    /// Commits the positions of slots that had no records for long. To be called after the caller has passed to
+    /// [`Consumer::commit`] what the application has processed.
+    pub fn commit_skipped(&mut self, now_ms: u64) {
+        let Some(group) = &mut self.group else { return };
+        let read = std::mem::take(&mut group.read);
+        if group.group_by != GroupBy::Partition {
+            for (name, partition) in &read {
+                self.commit_skipped_of(name, partition, now_ms);
+            }
+        }
+        if let Some(group) = &mut self.group {
+            group.read = read;
+            // Records of slots that are not active any more are not pending.
+            let active = group.active;
+            group.read.retain(|_, read| active.iter().any(|slot| read.delivered[usize::from(slot)] > 0));
+        }
+    }
+
+    fn commit_skipped_of(&mut self, name: &SharedPartitionName, partition: &ReadPartition, now_ms: u64) {
+        let Some(group) = &mut self.group else { return };
+        let base = self.positions.as_ref().and_then(|base| base.get(name.as_name())).unwrap_or(0);
+        // A slot that is ahead of the reader has a higher position.
+        let end = partition.end;
+        for slot in group.active.iter().filter(|&slot| partition.delivered[usize::from(slot)] == 0) {
+            let Some(Slot { positions, .. }) = &mut group.slots[usize::from(slot)] else { continue };
+            let known = positions.get(name.as_name()).unwrap_or(base);
+            if end >= known.saturating_add(SKIPPED_COUNT) {
+                positions.continue_at(group.serial);
+                positions.commit(name.as_name(), end, 0, now_ms);
+                group.serial = positions.serial();
+            }
+        }
+    }
+
+    /// The number of the latest commit, and of the latest one up to which stores have confirmed all commits of slots.
+    pub(super) fn slot_commits(&self) -> Option<(u64, u64)> {
+        let group = self.group.as_ref()?;
+        let first = group.positions().filter_map(Positions::first_unconfirmed).min();
+        Some((group.serial, first.map_or(group.serial, |first| first - 1)))
+    }
+
+    /// True until the member may begin to read.
+    pub(super) fn is_group_waiting(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| !group.has_begun)
+    }
+
+    /// When [`Consumer::handle_group_timeout`] must be called next.
+    pub(super) fn group_due_ms(&self) -> u64 {
+        let Some(group) = &self.group else { return u64::MAX };
+        let positions_ms = group.positions().map(|positions| positions.due_ms().unwrap_or(u64::MAX));
+        let release_ms = if group.is_releasing() { group.now_ms + RELEASE_CHECK_MS } else { u64::MAX };
+        positions_ms.fold(group.membership.due_ms().min(release_ms), u64::min)
+    }
+
+    /// Takes and gives up slots, and sends what is due.
+    pub(super) fn handle_group_timeout(&mut self, now_ms: u64, out: &mut Outbox<P>) {
+        let (Some(group), Some(base)) = (&mut self.group, &self.positions) else { return };
+        group.now_ms = now_ms;
+        let is_alive = group.membership.handle_timeout(now_ms, out);
+        let wanted = group.membership.wanted(now_ms);
+        let mut loaded = Slots::NONE;
+        for slot in 0..SLOT_COUNT {
+            let is_wanted = wanted.contains(slot) && is_alive;
+            let place = &mut group.slots[usize::from(slot)];
+            match place {
+                None if is_wanted && group.membership.may_begin(slot, now_ms) => {
+                    let positions = base.of_slot(slot, MAX_POSITIONS_PER_SLOT, now_ms);
+                    *place = Some(Slot { positions, state: State::Loading });
+                }
+                Some(Slot { state: State::Loading, .. }) if !is_wanted => *place = None,
+                Some(Slot { state, .. }) if !is_wanted && matches!(state, State::Active(_)) => {
+                    *state = State::Releasing(now_ms);
+                    group.active = group.active.without(Slots::of(slot));
+                    group.revoked = group.revoked.and(Slots::of(slot));
+                }
+                _ => {}
+            }
+            if let Some(Slot { positions, state }) = place {
+                positions.handle_timeout(now_ms, out);
+                if *state == State::Loading && !positions.is_waiting() && !base.is_waiting() {
+                    loaded = loaded.and(Slots::of(slot));
+                }
+            }
+        }
+        group.former.iter_mut().for_each(|(_, positions)| positions.handle_timeout(now_ms, out));
+        group.membership.hold(group.held(), now_ms);
+        loaded.iter().for_each(|slot| self.activate(slot));
+        let Some(group) = &mut self.group else { return };
+        let is_loading = group.slots.iter().flatten().any(|slot| slot.state == State::Loading);
+        let is_waiting = self.positions.as_ref().is_some_and(Positions::is_waiting);
+        group.has_begun |= !group.membership.is_listening(now_ms) && !is_loading && !is_waiting;
+    }
+
+    /// From now on, the records of a slot are delivered.
+    fn activate(&mut self, slot: u8) {
+        let serial = self.ingest.mark_evicted();
+        if let Some(group) = &mut self.group
+            && let Some(Slot { state, .. }) = &mut group.slots[usize::from(slot)]
+        {
+            *state = State::Active(serial);
+            group.active = group.active.and(Slots::of(slot));
+            // How far the other slots were read does not apply to this one.
+            group.read.values_mut().for_each(|read| (read.end, read.delivered[usize::from(slot)]) = (0, 0));
+            group.ahead.retain(|_, list| {
+                list.retain(|(of, _)| *of != slot);
+                !list.is_empty()
+            });
+        }
+        let open: Vec<Index> = self.ingest.partitions_of(b"").collect();
+        for index in open {
+            self.read_slot(index, slot);
+        }
+    }
+
+    /// Makes an open partition continue where a slot does, if that is before the place where it is read.
+    fn read_slot(&mut self, index: Index, slot: u8) {
+        let name = self.ingest.partition(index).shared_name().clone();
+        let Some(rule) = self.topics.rule(name.as_name().topic) else { return };
+        let reader = self.ingest.next(index) - self.kept_count(index);
+        let Some(next) = self.position_of_slot(name.as_name(), slot, &rule) else { return };
+        let Some(group) = &mut self.group else { return };
+        group.set_ahead(&name, slot, next, reader.min(next));
+        if next < reader {
+            for other in group.active.without(Slots::of(slot)).iter() {
+                group.set_ahead(&name, other, reader, next);
+            }
+            self.forget_kept(index);
+            self.ingest.seek(index, next);
+            self.mark_read(index);
+            // The heads of the partition are forgotten.
+            self.refresh_soon(0);
+        }
+    }
+
+    /// Where a slot continues in a partition. `None`: where `rule` says, under `latest`.
+    fn position_of_slot(&self, name: PartitionName, slot: u8, rule: &Rule) -> Option<u64> {
+        let (group, base) = (self.group.as_ref()?, self.positions.as_ref()?);
+        let own = group.slot(slot).and_then(|slot| slot.positions.get(name));
+        own.or_else(|| base.get(name)).or(match rule.start {
+            Start::Earliest => Some(0),
+            Start::Offset(offset) => Some(offset),
+            _ => None,
+        })
+    }
+
+    /// Where each slot of this member continues in a partition that is not open.
+    fn starts_of_slots(
+        &self,
+        name: PartitionName,
+        evicted: Option<&Evicted>,
+        rule: &Rule,
+    ) -> Vec<(u8, Option<u64>)> {
+        let Some(group) = &self.group else { return Vec::new() };
+        let start = |slot| {
+            let since = match group.slot(slot)?.state {
+                State::Active(serial) => serial,
+                _ => return None,
+            };
+            let evicted = evicted.filter(|evicted| evicted.serial > since).map(|evicted| evicted.next);
+            Some((slot, evicted.or_else(|| self.position_of_slot(name, slot, rule))))
+        };
+        group.active.iter().filter_map(start).collect()
+    }
+
+    /// Where to read a partition that is not open: at the first of its slots' positions. `None`: where `rule` says.
+    pub(super) fn start_of_group(
+        &self,
+        name: PartitionName,
+        evicted: Option<&Evicted>,
+        rule: &Rule,
+    ) -> Option<u64> {
+        let starts = self.starts_of_slots(name, evicted, rule);
+        if starts.is_empty() {
+            return evicted.map(|evicted| evicted.next).or_else(|| self.positions.as_ref()?.get(name));
+        }
+        starts.iter().filter_map(|(_, start)| *start).min()
+    }
+
+    /// A partition was opened. Its slots may be ahead of the place where it is read.
+    pub(super) fn note_opened(&mut self, index: Index, evicted: Option<&Evicted>, rule: &Rule) {
+        if self.group.is_none() {
+            return;
+        }
+        let name = self.ingest.partition(index).shared_name().clone();
+        let reader = self.ingest.next(index);
+        for (slot, start) in self.starts_of_slots(name.as_name(), evicted, rule) {
+            if let (Some(group), Some(start)) = (&mut self.group, start) {
+                group.set_ahead(&name, slot, start, reader);
+            }
+        }
+    }
+
+    /// Passes on the deliveries that belong to the slots of this member.
+    pub(super) fn share_out(&mut self, all: Vec<Delivery<P>>, deliveries: &mut impl Extend<Delivery<P>>) {
+        let Self { ingest, group, .. } = self;
+        let Some(group) = group else { return };
+        for delivery in all {
+            group.share_out(ingest.partition(delivery.partition).shared_name(), delivery, deliveries);
+        }
+    }
+
+    /// Returns a notice when the members of the group have changed, or when no store confirms commits.
+    pub(super) fn poll_group_notice(&mut self, now_ms: u64) -> Option<Notice> {
+        let group = self.group.as_mut()?;
+        if let Some((members, slots)) = group.membership.poll_change(now_ms) {
+            return Some(Notice::GroupChanged { members, slots });
+        }
+        let (count, ms) = group.positions_mut().find_map(|positions| positions.poll_stall(now_ms))?;
+        Some(Notice::CommitsStalled { count, ms })
+    }
+}
