@@ -8,7 +8,7 @@ use dafka::partition_name::PartitionName;
 use dafka::protocol::consumer::{Consumer, Delivery, GroupConfig, Start, Timing};
 use dafka::protocol::ingest::Limits;
 use dafka::protocol::{Outbox, Payload};
-use dafka::slots::{GroupBy, Slots};
+use dafka::slots::{GroupBy, Slots, slot_of_name};
 use dafka::wire::{Message, Position, Subscription, id};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -157,7 +157,7 @@ impl Cluster {
 
     fn publish(&mut self) {
         let partition = self.random.below(PARTITION_COUNT);
-        let count = 1 + self.random.below(6);
+        let count = 1 + self.random.below(20);
         let records = &mut self.records[partition as usize];
         let first = records.len() as u64;
         let new: Vec<Record> = (first..first + count)
@@ -213,6 +213,7 @@ impl Cluster {
                 self.send_message(address, &end, None);
             }
             message @ Message::Commit { position, requester, .. } => {
+                self.check_commit(&position);
                 let known = (position.topic.to_vec(), position.address.to_vec());
                 let known = self.committed.entry(known).or_insert(Committed { timestamp_ms: 0, next: 0 });
                 *known = message.committed().unwrap().max(*known);
@@ -223,6 +224,27 @@ impl Cluster {
                 self.send_message(&to, &Message::CommitAck { position, timestamp_ms, store: STORE }, None);
             }
             _ => {}
+        }
+    }
+
+    /// Under `earliest`, an application has received all records of a slot before its committed position.
+    fn check_commit(&self, position: &Position) {
+        let group_name = self.group_by.group_name(b"group");
+        let Some(slot) = slot_of_name(&group_name, position.topic).filter(|_| self.start == Start::Earliest)
+        else {
+            return;
+        };
+        let partition = u64::from(position.address[position.address.len() - 1] - b'0');
+        let name = PartitionName { topic: TOPIC, producer: position.address };
+        let first_slot = self.group_by.first_slot(name);
+        for offset in 0..position.sequence {
+            let id = (partition, offset);
+            let is_of_slot = self.group_by.slot_of(first_slot, offset, self.key(id)) == slot;
+            assert!(
+                !is_of_slot || self.handled.contains_key(&id),
+                "{id:?} of slot {slot} was skipped at {}: {position:?}",
+                self.now_ms
+            );
         }
     }
 
@@ -318,8 +340,8 @@ impl Cluster {
             taken = member.queue.pop_front();
         }
         if let Some(job) = taken {
-            let long = self.random.below(300) == 0;
-            let until_ms = now_ms + if long { 700 } else { self.random.below(4) };
+            let long = self.random.below(1_500) == 0;
+            let until_ms = now_ms + if long { 700 } else { self.random.below(3) };
             self.handled.entry(job.id).or_default().push(number as u64);
             self.order.push(job.id);
             self.members[number].current = Some((job, until_ms));
@@ -442,7 +464,7 @@ fn all_ways() -> impl Iterator<Item = (GroupBy, Start)> {
 
 #[test]
 fn members_that_come_and_go_handle_each_record_exactly_once() {
-    for seed in 0..4 {
+    for seed in 0..3 {
         for (group_by, start) in all_ways() {
             let mut cluster = Cluster::new(seed, group_by, start);
             let most = cluster.run(Accidents::default());
@@ -451,7 +473,7 @@ fn members_that_come_and_go_handle_each_record_exactly_once() {
             let repeated: Vec<_> = cluster.handled.iter().filter(|(_, by)| by.len() > 1).collect();
             assert_eq!(most, 1, "{about}: {repeated:?}");
             assert!(
-                cluster.member_count > 2 && cluster.handled.len() > 1_000,
+                cluster.member_count > 2 && cluster.handled.len() > 5_000,
                 "{about}: too little happened"
             );
         }
@@ -462,7 +484,7 @@ fn members_that_come_and_go_handle_each_record_exactly_once() {
 fn members_that_die_freeze_or_are_cut_off_lose_no_record() {
     let accidents = Accidents { kills: true, freezes: true, cuts: true };
     let mut repeated = 0;
-    for seed in 100..104 {
+    for seed in 100..103 {
         for (group_by, start) in all_ways() {
             let mut cluster = Cluster::new(seed, group_by, start);
             repeated += usize::from(cluster.run(accidents) > 1);

@@ -50,6 +50,9 @@ pub(super) struct Group {
     revoked: Slots,
     /// Positions of slots that this member no longer holds, until stores have confirmed them.
     former: Vec<(u8, Positions)>,
+    /// Under `latest`: the positions that are common to all slots, requested again for the slots that are loaded now. The
+    /// former member of a slot may have begun partitions since they were requested last.
+    common: Option<Positions>,
     /// Where the slots continue that are ahead of the reader of their partition.
     ahead: HashMap<SharedPartitionName, Vec<(u8, u64)>>,
     /// The partitions that were read since positions were committed last.
@@ -109,12 +112,12 @@ impl Group {
     /// All positions of slots.
     fn positions_mut(&mut self) -> impl Iterator<Item = &mut Positions> {
         let held = self.slots.iter_mut().flatten().map(|slot| &mut slot.positions);
-        held.chain(self.former.iter_mut().map(|(_, positions)| positions))
+        held.chain(self.former.iter_mut().map(|(_, positions)| positions)).chain(&mut self.common)
     }
 
     fn positions(&self) -> impl Iterator<Item = &Positions> {
         let held = self.slots.iter().flatten().map(|slot| &slot.positions);
-        held.chain(self.former.iter().map(|(_, positions)| positions))
+        held.chain(self.former.iter().map(|(_, positions)| positions)).chain(&self.common)
     }
 
     fn is_releasing(&self) -> bool {
@@ -186,6 +189,7 @@ impl<P: Payload> Consumer<P> {
             active: Slots::NONE,
             revoked: Slots::NONE,
             former: Vec::new(),
+            common: None,
             ahead: HashMap::new(),
             read: HashMap::new(),
             serial: 0,
@@ -214,11 +218,13 @@ impl<P: Payload> Consumer<P> {
     /// `busy` are the slots of which the application has records that it has not processed, or whose positions the caller
     /// has not passed to [`Consumer::commit`]. The other slots that are given up can be given up now.
     pub fn handle_busy(&mut self, busy: Slots, now_ms: u64) {
-        let Some(group) = &mut self.group else { return };
+        let (Some(group), Some(base)) = (&mut self.group, &self.positions) else { return };
+        let is_common_confirmed = base.first_unconfirmed().is_none();
         for slot in 0..SLOT_COUNT {
             let place = &mut group.slots[usize::from(slot)];
             let Some(Slot { positions, state: State::Releasing(since_ms) }) = place else { continue };
-            let is_processed = !busy.contains(slot) && positions.first_unconfirmed().is_none();
+            let is_confirmed = is_common_confirmed && positions.first_unconfirmed().is_none();
+            let is_processed = !busy.contains(slot) && is_confirmed;
             // After this time, the next member does not wait any more.
             let is_over = now_ms >= *since_ms + group.handover_ms;
             if (is_processed || is_over)
@@ -274,7 +280,14 @@ impl<P: Payload> Consumer<P> {
             }
             _ => return false,
         };
-        let Some(slot) = slot else { return false };
+        let Some(slot) = slot else {
+            if let (Some(common), Message::Position { name, store, .. }) = (&mut group.common, message)
+                && common.is_name(name)
+            {
+                common.handle_position(partition, committed, store, now_ms);
+            }
+            return false;
+        };
         if let Message::CommitAck { .. } = message {
             for (_, positions) in group.former.iter_mut().filter(|(of, _)| *of == slot) {
                 positions.handle_ack(partition, committed, now_ms);
@@ -380,7 +393,7 @@ impl<P: Payload> Consumer<P> {
         group.now_ms = now_ms;
         let is_alive = group.membership.handle_timeout(now_ms, out);
         let wanted = group.membership.wanted(now_ms);
-        let mut loaded = Slots::NONE;
+        let (mut loaded, mut has_new) = (Slots::NONE, false);
         for slot in 0..SLOT_COUNT {
             let is_wanted = wanted.contains(slot) && is_alive;
             let place = &mut group.slots[usize::from(slot)];
@@ -388,6 +401,7 @@ impl<P: Payload> Consumer<P> {
                 None if is_wanted && group.membership.may_begin(slot, now_ms) => {
                     let positions = base.of_slot(slot, MAX_POSITIONS_PER_SLOT, now_ms);
                     *place = Some(Slot { positions, state: State::Loading });
+                    has_new = true;
                 }
                 Some(Slot { state: State::Loading, .. }) if !is_wanted => *place = None,
                 Some(Slot { state, .. }) if !is_wanted && matches!(state, State::Active(_)) => {
@@ -399,10 +413,23 @@ impl<P: Payload> Consumer<P> {
             }
             if let Some(Slot { positions, state }) = place {
                 positions.handle_timeout(now_ms, out);
-                if *state == State::Loading && !positions.is_waiting() && !base.is_waiting() {
+                if *state == State::Loading && !positions.is_waiting() {
                     loaded = loaded.and(Slots::of(slot));
                 }
             }
+        }
+        if has_new && self.start == Start::Latest {
+            group.common = Some(base.again(now_ms));
+        }
+        if let Some(common) = &mut group.common {
+            common.handle_timeout(now_ms, out);
+        }
+        let common = group.common.take_if(|common| !common.is_waiting());
+        if group.common.is_some() || base.is_waiting() {
+            loaded = Slots::NONE;
+        }
+        if let (Some(base), Some(common)) = (&mut self.positions, common) {
+            base.learn_all(common);
         }
         group.former.iter_mut().for_each(|(_, positions)| positions.handle_timeout(now_ms, out));
         group.membership.hold(group.held(), now_ms);

@@ -137,14 +137,30 @@ impl Positions {
 
     /// The positions of a slot of the group to which these positions belong. Begins to wait for the stores.
     pub(super) fn of_slot(&self, slot: u8, limit: usize, now_ms: u64) -> Positions {
-        let request_ms = (self.store_count > 0).then_some(now_ms);
         Positions {
+            name: slot_name(&self.name, slot).into(),
             requester: [&*self.address, &[FIRST_SLOT + slot]].concat().into(),
             is_of_slot: true,
+            limit,
+            ..self.again(now_ms)
+        }
+    }
+
+    /// The same positions, requested anew from the stores.
+    pub(super) fn again(&self, now_ms: u64) -> Positions {
+        let request_ms = (self.store_count > 0).then_some(now_ms);
+        Positions {
             store_count: self.store_count,
             connected_ms: self.connected_ms,
             request_ms,
-            ..Positions::new(&slot_name(&self.name, slot), &self.address, limit, now_ms)
+            ..Positions::new(&self.name, &self.address, self.limit, now_ms)
+        }
+    }
+
+    /// Takes over the commits that another instance has learned from stores.
+    pub(super) fn learn_all(&mut self, other: Positions) {
+        for (key, committed) in other.known {
+            self.learn(key, committed);
         }
     }
 
