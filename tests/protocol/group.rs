@@ -114,7 +114,9 @@ impl Cluster {
 
     fn send(&mut self, from: &[u8], to: &[u8], frame: &[u8], content: Option<Run>) {
         let last = self.arrivals.entry((from.to_vec(), to.to_vec())).or_insert(0);
-        *last = (self.now_ms + self.random.below(8)).max(*last);
+        // Some members learn late of changes.
+        let most_ms = if frame[0] == id::MEMBER { 90 } else { 8 };
+        *last = (self.now_ms + self.random.below(most_ms)).max(*last);
         self.sent += 1;
         self.flying.insert((*last, self.sent), (to.to_vec(), frame.to_vec(), content));
     }
