@@ -11,6 +11,7 @@ mod console;
 mod console_starts;
 mod divergence;
 mod failures;
+mod groups;
 mod isolation;
 mod latest;
 mod limits;

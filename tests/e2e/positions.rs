@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const TOPIC: &str = "killed";
 
 /// A console consumer with a name, and a thread that reads its output until it ends.
-struct Reading {
+pub(crate) struct Reading {
     program: Program,
     output: Arc<Mutex<Vec<u8>>>,
     line_count: Arc<AtomicUsize>,
@@ -18,8 +18,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn start(cluster: &Cluster) -> Reading {
-        let mut program = cluster.consumer(TOPIC);
+    pub(crate) fn start(mut program: Program) -> Reading {
         let mut stdout = program.take_output();
         let (output, line_count) = (Arc::<Mutex<Vec<u8>>>::default(), Arc::<AtomicUsize>::default());
         let (into, counting) = (output.clone(), line_count.clone());
@@ -41,14 +40,36 @@ impl Reading {
     }
 
     /// Kills the consumer. Returns the whole lines that it has printed.
-    fn kill(self) -> Vec<Vec<u8>> {
+    pub(crate) fn kill(self) -> Vec<Vec<u8>> {
         self.program.kill();
         self.reader.join().expect("the output can be read");
-        let output = self.output.lock().unwrap();
-        let end = output.iter().rposition(|&octet| octet == b'\n').map_or(0, |at| at + 1);
-        let lines = output[..end].split(|&octet| octet == b'\n').map(<[u8]>::to_vec);
-        lines.filter(|line| !line.is_empty()).collect()
+        lines_of(&self.output)
     }
+
+    /// Ends the consumer in an orderly way. Returns the lines that it has printed.
+    pub(crate) fn terminate(self) -> Vec<Vec<u8>> {
+        self.program.terminate();
+        self.reader.join().expect("the output can be read");
+        lines_of(&self.output)
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.program.log()
+    }
+
+    /// How many lines it has printed.
+    pub(crate) fn line_count(&self) -> usize {
+        self.line_count.load(Ordering::Relaxed)
+    }
+}
+
+/// The whole lines of an output.
+fn lines_of(output: &Mutex<Vec<u8>>) -> Vec<Vec<u8>> {
+    let output = output.lock().unwrap();
+    let end = output.iter().rposition(|&octet| octet == b'\n').map_or(0, |at| at + 1);
+    let lines = output[..end].split(|&octet| octet == b'\n').map(<[u8]>::to_vec);
+    lines.filter(|line| !line.is_empty()).collect()
 }
 
 /// Publishes `count` records, and meanwhile kills a consumer with a name again and again.
@@ -68,13 +89,13 @@ fn kill_again_and_again(count: usize, kill_count: usize) {
         if let Some(chunk) = chunks.next() {
             producer.feed(chunk);
         }
-        let reading = Reading::start(&cluster);
+        let reading = Reading::start(cluster.consumer(TOPIC));
         let is_last = round >= kill_count;
         let start = Instant::now();
         let wanted = 1 + round * 37 % 300;
         let has_read = |reading: &Reading| match is_last {
             true => reading.has_printed(&all[count - 1]),
-            false => reading.line_count.load(Ordering::Relaxed) >= wanted,
+            false => reading.line_count() >= wanted,
         };
         // A consumer may also be killed before it has read anything.
         let patience = if is_last { DEADLINE } else { Duration::from_secs(3) };
