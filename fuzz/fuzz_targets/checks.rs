@@ -6,8 +6,9 @@ use dafka::wire::{
     Message, NodeBeacon, Position, PositionTemplate, Subscription, TowerBeacon, partition_key,
 };
 
-/// The flag of FETCH that has a meaning.
+/// The flag of FETCH that has a meaning, and those of MEMBER.
 const TAKES_BATCHES: u8 = 1;
+const MEMBER_FLAGS: u8 = 3;
 
 /// Checks octets as the first frame of a message, and as a subscription. Returns whether they are a message.
 pub(crate) fn check_message(octets: &[u8]) -> bool {
@@ -22,6 +23,8 @@ pub(crate) fn check_message(octets: &[u8]) -> bool {
     let mut known = octets.to_vec();
     if without_flags(message) != message {
         known[encoded.len() - 1] &= TAKES_BATCHES;
+    } else if let Message::Member { .. } = message {
+        known[encoded.len() - 1] &= MEMBER_FLAGS;
     }
     assert!(known.starts_with(&encoded), "{message:?} encodes to {}", encoded.escape_ascii());
     // Octets after the message have no effect. Without its last octet, the message is invalid or lacks its last field.

@@ -258,10 +258,12 @@ mod tests {
     /// A store whose disk is slow must not take positions without a limit.
     #[test]
     fn positions_are_urgent_only_where_they_must_be() {
-        for (has_urgent, waiting) in [(false, (1, 0)), (true, (0, 1))] {
+        for (has_urgent, waiting) in [(false, (3, 0)), (true, (0, 3))] {
             let mut inbox = Inbox::new(3_000, 100);
             inbox.has_urgent = has_urgent;
-            inbox.push(Received { content: Content::None, ..message(id::POSITION, 0) }, 0);
+            for id in [id::POSITION, id::COMMIT_ACK, id::MEMBER] {
+                inbox.push(Received { content: Content::None, ..message(id, 0) }, 0);
+            }
             assert_eq!((inbox.queue.len(), inbox.urgent.len()), waiting);
         }
     }

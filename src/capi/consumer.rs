@@ -37,6 +37,15 @@
 //! `dafka_consumer_msg_recv` and `dafka_consumer_msg_recv_from_socket` can read them. A consumer with a sink of the
 //! application ignores its name, and logs an error.
 //!
+//! # Groups
+//!
+//! Consumers with the same `consumer/group` are members of one group, in one process or in several. They share the
+//! records of their topics: one of the members gets each record, also if all records are of one partition.
+//! `consumer/group_by` determines how records are shared, and which order remains. Members can come, leave and die. The
+//! others then take over, and continue after the records that were committed. Commits are as for a consumer with a name,
+//! and `consumer/name` is ignored. In a group, the functions that seek return -1 with `errno` = ENOTSUP. Before a member
+//! ends in an orderly way, it should call `dafka_consumer_commit`, so that no other member gets its last record again.
+//!
 //! # A record sink of the application
 //!
 //! The application may set `record_sink` to a connected socket that can send (PAIR, PUSH, DEALER). The consumer then
@@ -418,8 +427,8 @@ pub unsafe extern "C" fn dafka_consumer_unsubscribe(
 ///
 /// Returns 0, or -1 with `errno`: EINVAL when an argument is NULL, the topic is not subscribed, `partition` is empty or
 /// longer than 255 bytes, or `sequence` is UINT64_MAX; ENOTSUP when the application has passed a sink, or has read
-/// records from the record source itself; EPIPE when the consumer has ended. When the function returns -1, the position
-/// is unchanged.
+/// records from the record source itself, or when the consumer is a member of a group; EPIPE when the consumer has ended.
+/// When the function returns -1, the position is unchanged.
 ///
 /// # Safety
 /// `self` is NULL or a live consumer; `topic` and `partition` are NULL or strings.
@@ -468,8 +477,8 @@ pub unsafe extern "C" fn dafka_consumer_seek(
 /// As `dafka_consumer_seek`, this function makes the consumer pass records through a queue.
 ///
 /// Returns 0, or -1 with `errno`: EINVAL when an argument is NULL, or the topic is too long or not subscribed; ENOTSUP when
-/// the application has passed a sink, or has read records from the record source itself; EPIPE when the consumer has
-/// ended. When the function returns -1, all positions are unchanged.
+/// the application has passed a sink, or has read records from the record source itself, or when the consumer is a member
+/// of a group; EPIPE when the consumer has ended. When the function returns -1, all positions are unchanged.
 ///
 /// # Safety
 /// `self` is NULL or a live consumer; `topic` is NULL or a string.
@@ -590,7 +599,7 @@ pub unsafe extern "C" fn dafka_consumer_lag(self_: *mut dafka_consumer_t, topic_
 /// -1. A program with `consumer/commit` = `auto` can also call this function, for example before
 /// `dafka_consumer_destroy`: the last received record then counts as processed too.
 ///
-/// Returns 0, or -1 with `errno`: EINVAL when `self` is NULL or the consumer has no name; ENOTSUP when the application
+/// Returns 0, or -1 with `errno`: EINVAL when `self` is NULL or the consumer has no name and no group; ENOTSUP when the application
 /// has passed a sink; EAGAIN when no store has confirmed the commit in time; EINTR when a signal has interrupted the
 /// wait, or had interrupted the program before the call (see "Signals" in dafka(7)); EPIPE when the consumer has ended.
 /// EAGAIN and EINTR are not logged. Also after EINTR, the consumer publishes the commit, and `dafka_consumer_destroy`
@@ -607,7 +616,8 @@ pub unsafe extern "C" fn dafka_consumer_commit(self_: *mut dafka_consumer_t) -> 
 /// Commits the position after one record: in the partition of the record, the next consumer with this name continues
 /// with the record after it. Other partitions keep their positions. An earlier record than that of the last commit
 /// moves the position back. With `consumer/commit` = `auto`, the next automatic commit in this partition moves the
-/// position on again. All else is as with `dafka_consumer_commit`.
+/// position on again. In a group, the function commits the record and the earlier ones of its slot in its partition, and
+/// a position never moves back. All else is as with `dafka_consumer_commit`.
 ///
 /// Returns 0, or -1 with `errno` as `dafka_consumer_commit`. EINVAL also when `msg` is NULL or has no sequence.
 ///

@@ -7,6 +7,7 @@ use crate::committed::{MAX_CONSUMER_NAME_LEN, is_consumer_name};
 use crate::net::{Pipe, pipe_with_limit};
 use crate::partition_name::{PartitionName, SharedPartitionName};
 use crate::settings::{self, Commit, OffsetReset, Settings};
+use crate::slots::{MAX_GROUP_NAME_LEN, is_group_name};
 use crate::text::printable;
 use clap::ArgMatches;
 use std::ffi::OsString;
@@ -29,16 +30,25 @@ pub fn choose_start(matches: &ArgMatches, settings: &mut settings::Consumer) -> 
                 "--name must have 1 to {MAX_CONSUMER_NAME_LEN} bytes, this one has {len}"
             )));
         }
-        settings.name = Some(name.into());
+        (settings.name, settings.group) = (Some(name.into()), None);
+    }
+    if let Some(group) = value("group") {
+        if !is_group_name(group) {
+            let len = group.len();
+            return Err(Failure(format!(
+                "--group must have 1 to {MAX_GROUP_NAME_LEN} bytes, this one has {len}"
+            )));
+        }
+        (settings.group, settings.name) = (Some(group.into()), None);
     }
     if matches.get_flag("from-beginning") {
         settings.offset_reset = Some(OffsetReset::Earliest);
     }
     match value("offset") {
         None => {}
-        Some(b"committed") if settings.name.is_none() => {
+        Some(b"committed") if !settings.is_named() => {
             return Err(Failure(
-                "--offset committed: a consumer without --name has no committed position".into(),
+                "--offset committed: a consumer without --name or --group has no committed position".into(),
             ));
         }
         Some(b"committed") => {}
@@ -46,6 +56,10 @@ pub fn choose_start(matches: &ArgMatches, settings: &mut settings::Consumer) -> 
             let start = OffsetReset::parse(offset).ok_or_else(|| {
                 Failure(format!("--offset {}: must be committed, {}", printable(offset), OffsetReset::VALID))
             })?;
+            if settings.group.is_some() {
+                let why = "the members of a group (--group) continue at its committed positions";
+                return Err(Failure(format!("--offset {}: {why}", printable(offset))));
+            }
             (settings.offset_reset, settings.ignores_committed) = (Some(start), true);
         }
     }

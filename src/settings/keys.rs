@@ -158,8 +158,13 @@ impl<'a> Keys<'a> {
         number != 0
     }
 
-    pub(super) fn offset_reset(&mut self, key: &'static str) -> Option<OffsetReset> {
+    /// A member of a group cannot begin at a time: the search in a partition does not find out where each slot begins.
+    pub(super) fn offset_reset(&mut self, key: &'static str, is_member: bool) -> Option<OffsetReset> {
         let value = self.value(key)?;
+        if is_member && matches!(OffsetReset::parse(&value), Some(OffsetReset::Time(_))) {
+            self.report(key, &value, "must not be a time in a group (consumer/group)");
+            return None;
+        }
         Some(OffsetReset::parse(&value).unwrap_or_else(|| {
             self.report_accepted(key, &value, format!("must be {}", OffsetReset::VALID), "earliest");
             OffsetReset::Earliest

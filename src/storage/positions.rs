@@ -6,8 +6,8 @@ use super::engine::{Snapshot, Table, Update};
 use super::keys::{PartitionKey, PartitionName, number};
 use crate::committed::{Committed, MAX_CONSUMER_NAME_LEN, is_consumer_name};
 
-/// The most names of consumers in a log.
-pub const MAX_NAMES: u64 = 10_000;
+/// The most names of consumers in a log. A group of consumers has a name for each slot, and one for all of them.
+pub const MAX_NAMES: u64 = 100_000;
 /// The most partitions of one name.
 pub const MAX_PARTITIONS_PER_NAME: u64 = 200_000;
 /// The most positions of all names. A start reads the whole table, about 100 bytes for each position.

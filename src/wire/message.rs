@@ -7,8 +7,9 @@ use crate::partition_name::PartitionName;
 
 /// The flag of FETCH for [`Message::Fetch::takes_batches`](Message::Fetch). The other flags have no meaning yet.
 const TAKES_BATCHES: u8 = 1;
-/// The flag of MEMBER for [`Message::Member::is_leaving`](Message::Member). The other flags have no meaning yet.
+/// The flags of MEMBER. The other ones have no meaning yet.
 const IS_LEAVING: u8 = 1;
+const IS_LISTENING: u8 = 2;
 
 /// A message, without its content frame. Only some messages have one, see [`Message::has_content`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +138,8 @@ pub enum Message<'a> {
         held: u64,
         /// Whether the member leaves the group.
         is_leaving: bool,
+        /// Whether the member is new, and does not handle records yet.
+        is_listening: bool,
     },
 }
 
@@ -201,13 +204,12 @@ impl<'a> Message<'a> {
                 store: fields.string("store")?,
             },
             id::GET_POSITIONS => Message::GetPositions { topic, address: fields.string("address")? },
-            id::MEMBER => Message::Member {
-                topic,
-                address: fields.string("address")?,
-                view: fields.number_8("view")?,
-                held: fields.number_8("held")?,
-                is_leaving: fields.number_1("flags")? & IS_LEAVING != 0,
-            },
+            id::MEMBER => {
+                let (address, view) = (fields.string("address")?, fields.number_8("view")?);
+                let (held, flags) = (fields.number_8("held")?, fields.number_1("flags")?);
+                let (is_leaving, is_listening) = (flags & IS_LEAVING != 0, flags & IS_LISTENING != 0);
+                Message::Member { topic, address, view, held, is_leaving, is_listening }
+            }
             _ => return Err(DecodeError::UnknownId(id)),
         })
     }
@@ -281,11 +283,11 @@ impl<'a> Message<'a> {
                 fields.string("name", name)?;
                 fields.string("store", store)?;
             }
-            Message::Member { topic: _, address, view, held, is_leaving } => {
+            Message::Member { topic: _, address, view, held, is_leaving, is_listening } => {
                 fields.string("address", address)?;
                 fields.number_8(view);
                 fields.number_8(held);
-                fields.number_1(if is_leaving { IS_LEAVING } else { 0 });
+                fields.number_1(u8::from(is_leaving) * IS_LEAVING + u8::from(is_listening) * IS_LISTENING);
             }
         }
         Ok(())

@@ -72,6 +72,9 @@ struct Accidents {
     cuts: bool,
 }
 
+/// The receiver of a message, its frame and its content.
+type Flying = (Vec<u8>, Vec<u8>, Option<Run>);
+
 struct Cluster {
     random: Random,
     group_by: GroupBy,
@@ -80,8 +83,8 @@ struct Cluster {
     members: Vec<Member>,
     /// How many members there were.
     member_count: u64,
-    /// Messages in flight: by arrival and number, the receiver, the frame and its content.
-    flying: BTreeMap<(u64, u64), (Vec<u8>, Vec<u8>, Option<Run>)>,
+    /// Messages in flight, by arrival and number.
+    flying: BTreeMap<(u64, u64), Flying>,
     sent: u64,
     /// The last arrival, by sender and receiver: messages do not overtake each other.
     arrivals: HashMap<(Vec<u8>, Vec<u8>), u64>,

@@ -147,6 +147,19 @@ fn get_positions() {
     assert_golden(message(b""), "GET-POSITIONS", &concat(&[b"I\0\x01\x20", BOB]));
 }
 
+/// The topic is the name of the group.
+#[test]
+fn member() {
+    let fields = concat(&[b"\x20", ALICE, b"\x01\x02\x03\x04\x05\x06\x07\x08", b"\0\0\0\0\0\0\0\x05"]);
+    for (is_leaving, is_listening, flags) in
+        [(false, false, b"\0"), (true, false, b"\x01"), (false, true, b"\x02"), (true, true, b"\x03")]
+    {
+        let (topic, view, held) = (b"billing\x1Fo".as_slice(), 0x0102_0304_0506_0708, 5);
+        let message = Message::Member { topic, address: ALICE, view, held, is_leaving, is_listening };
+        assert_golden(message, "MEMBER", &concat(&[b"Jbilling\x1Fo\0\x01", &fields, flags]));
+    }
+}
+
 /// A peer's subscriptions arrive in the order of their octets.
 #[test]
 fn subscriptions_to_batches_arrive_before_those_to_records() {

@@ -40,6 +40,11 @@ impl Owned {
             b'A' => Message::CommitAck { position, timestamp_ms: !sequence, store },
             b'Q' => Message::Position { position, timestamp_ms: !sequence, name: subject, store },
             b'I' => Message::GetPositions { topic, address },
+            b'J' => {
+                let (view, held) = (sequence, !sequence);
+                let (is_leaving, is_listening) = (takes_batches, sequence % 2 == 0);
+                Message::Member { topic, address, view, held, is_leaving, is_listening }
+            }
             id => message_with(id, position),
         }
     }
@@ -64,7 +69,7 @@ fn message_with(id: u8, position: Position) -> Message {
 }
 
 fn ids() -> impl Strategy<Value = u8> {
-    select(b"MDCRHEFKGWLPAQI".to_vec())
+    select(b"MDCRHEFKGWLPAQIJ".to_vec())
 }
 
 /// Any octets except NUL. Most names are short, some have the largest length.

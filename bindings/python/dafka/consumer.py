@@ -64,8 +64,18 @@ class Consumer(Node):
     Another thread may close a consumer; the iteration then ends. Only one thread at a time receives records.
     """
 
-    def __init__(self, *topics: str | bytes, config: Config | None = None) -> None:
+    def __init__(
+        self,
+        *topics: str | bytes,
+        config: Config | None = None,
+        name: str | bytes | None = None,
+        group: str | bytes | None = None,
+    ) -> None:
         """Starts a consumer that subscribes to topics.
+
+        `name` sets `consumer/name`: the consumer continues where the last one with this name has stopped. `group` sets
+        `consumer/group`: the consumers of a group share the records. A record counts as processed when the next one is
+        requested.
 
         This takes until the towers have answered, and at most `beacon/connect_timeout` (1000 ms by default). Raises
         StartError if the consumer cannot start.
@@ -79,6 +89,9 @@ class Consumer(Node):
         self._last: Record | None = None
         names = [name_to_bytes(topic, "a topic") for topic in topics]
         tree = Tree(config)
+        for key, value in ((b"consumer/name", name), (b"consumer/group", group)):
+            if value is not None:
+                tree.put(key, name_to_bytes(value, key.decode()))
         args = c.ConsumerArgs(tree.root, None)
 
         def make() -> int | None:

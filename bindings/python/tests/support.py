@@ -47,8 +47,8 @@ class NetworkTest(unittest.TestCase):
         self.addCleanup(producer.close)
         return producer
 
-    def consumer(self, *topics, **keys):
-        consumer = dafka.Consumer(*topics, config={**self.config, **keys})
+    def consumer(self, *topics, name=None, group=None, **keys):
+        consumer = dafka.Consumer(*topics, config={**self.config, **keys}, name=name, group=group)
         self.addCleanup(consumer.close)
         return consumer
 

@@ -91,10 +91,10 @@ class Streams(NetworkTest):
         producer = self.producer("weather")
         for number in range(10):
             producer.send(str(number))
-        manual = {"consumer/name": "me", "consumer/commit": "manual"}
+        manual = {"consumer/commit": "manual"}
 
         def next_three():
-            consumer = self.consumer("weather", **manual)
+            consumer = self.consumer("weather", name="me", **manual)
             records = self.take(consumer, 3)
             return consumer, records, [int(record.content) for record in records]
 
@@ -113,6 +113,23 @@ class Streams(NetworkTest):
         consumer, _, numbers = next_three()
         self.assertEqual(numbers, [6, 7, 8])
         self.assertRaises(dafka.InvalidArgument, self.consumer("weather").commit)
+
+    def test_consumers_of_a_group_share_the_records(self):
+        self.store()
+        producer = self.producer("jobs")
+        contents = [str(number).encode() for number in range(200)]
+        consumers = [self.consumer("jobs", group="workers") for _ in range(2)]
+        counts = [0, 0]
+        received = []
+        for content in contents:
+            producer.send(content)
+        while len(received) < len(contents):
+            for number, consumer in enumerate(consumers):
+                while (record := consumer.poll(0.02)) is not None:
+                    received.append(record.content)
+                    counts[number] += 1
+        self.assertEqual(sorted(received), sorted(contents))
+        self.assertTrue(all(count > 50 for count in counts), counts)
 
     def test_a_commit_without_a_store_raises_timeout(self):
         producer = self.producer("weather")

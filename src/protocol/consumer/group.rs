@@ -246,10 +246,10 @@ impl<P: Payload> Consumer<P> {
 
     /// Handles a MEMBER.
     pub fn handle_member(&mut self, message: &Message, now_ms: u64) {
-        if let (Some(group), Message::Member { address, view, held, is_leaving, .. }) =
+        if let (Some(group), Message::Member { address, view, held, is_leaving, is_listening, .. }) =
             (&mut self.group, *message)
         {
-            group.membership.handle_member(address, (view, Slots(held)), is_leaving, now_ms);
+            group.membership.handle_member(address, (view, Slots(held)), (is_leaving, is_listening), now_ms);
         }
     }
 
@@ -392,10 +392,11 @@ impl<P: Payload> Consumer<P> {
         let (Some(group), Some(base)) = (&mut self.group, &self.positions) else { return };
         group.now_ms = now_ms;
         let is_alive = group.membership.handle_timeout(now_ms, out);
-        let wanted = group.membership.wanted(now_ms);
+        let (wanted, kept) = (group.membership.wanted(now_ms), group.membership.kept(now_ms));
         let (mut loaded, mut has_new) = (Slots::NONE, false);
         for slot in 0..SLOT_COUNT {
             let is_wanted = wanted.contains(slot) && is_alive;
+            let is_kept = kept.contains(slot) && is_alive;
             let place = &mut group.slots[usize::from(slot)];
             match place {
                 None if is_wanted && group.membership.may_begin(slot, now_ms) => {
@@ -404,7 +405,7 @@ impl<P: Payload> Consumer<P> {
                     has_new = true;
                 }
                 Some(Slot { state: State::Loading, .. }) if !is_wanted => *place = None,
-                Some(Slot { state, .. }) if !is_wanted && matches!(state, State::Active(_)) => {
+                Some(Slot { state, .. }) if !is_kept && matches!(state, State::Active(_)) => {
                     *state = State::Releasing(now_ms);
                     group.active = group.active.without(Slots::of(slot));
                     group.revoked = group.revoked.and(Slots::of(slot));
@@ -418,7 +419,7 @@ impl<P: Payload> Consumer<P> {
                 }
             }
         }
-        if has_new && self.start == Start::Latest {
+        if has_new && matches!(self.start, Start::Latest | Start::Last(_)) {
             group.common = Some(base.again(now_ms));
         }
         if let Some(common) = &mut group.common {

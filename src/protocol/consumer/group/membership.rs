@@ -34,6 +34,7 @@ struct Member {
     /// See [`Message::Member`].
     view: u64,
     held: Slots,
+    is_listening: bool,
 }
 
 /// The state.
@@ -45,6 +46,8 @@ pub(super) struct Membership {
     others: BTreeMap<Box<[u8]>, Member>,
     /// The slots that are assigned to this member, if all known members are alive.
     assigned: Slots,
+    /// The slots that are assigned to members that only listen. Who holds such a slot keeps it meanwhile.
+    reserved: Slots,
     /// Since when each slot is assigned to this member.
     assigned_ms: [u64; SLOT_COUNT as usize],
     /// A hash of the addresses of all known members.
@@ -70,6 +73,7 @@ impl Membership {
             timing,
             others: BTreeMap::new(),
             assigned: Slots::NONE,
+            reserved: Slots::NONE,
             assigned_ms: [now_ms; SLOT_COUNT as usize],
             view: 0,
             held: Slots::NONE,
@@ -88,18 +92,18 @@ impl Membership {
         &mut self,
         address: &[u8],
         (view, held): (u64, Slots),
-        is_leaving: bool,
+        (is_leaving, is_listening): (bool, bool),
         now_ms: u64,
     ) {
         if *address == *self.address || address.is_empty() {
             return;
         }
-        let member = Member { heard_ms: now_ms, view, held };
+        let member = Member { heard_ms: now_ms, view, held, is_listening };
         let is_changed = if is_leaving {
             self.others.remove(address).is_some()
         } else if let Some(known) = self.others.get_mut(address) {
-            *known = member;
-            false
+            let was_listening = std::mem::replace(known, member).is_listening;
+            was_listening != is_listening
         } else if self.others.len() < MAX_MEMBERS {
             self.others.insert(address.into(), member);
             true
@@ -118,15 +122,26 @@ impl Membership {
 
     /// The members have changed.
     fn assign(&mut self, now_ms: u64) {
-        let own = &*self.address;
-        let addresses: Vec<&[u8]> = self.others.keys().map(|address| &**address).chain([own]).collect();
-        self.view = addresses.iter().fold(0, |view, address| view.wrapping_add(hash(&[address])));
-        let assigned = assigned_to(own, &addresses);
+        let others = self.others.iter().map(|(address, member)| (&**address, member.is_listening));
+        let members: Vec<(&[u8], bool)> = others.chain([(&*self.address, false)]).collect();
+        let addresses: Vec<&[u8]> = members.iter().map(|(address, _)| *address).collect();
+        let view = addresses.iter().fold(0, |view: u64, address| view.wrapping_add(hash(&[address])));
+        let (mut assigned, mut reserved) = (Slots::NONE, Slots::NONE);
+        for (slot, member) in (0..SLOT_COUNT).zip(assignees(&addresses)) {
+            if member == members.len() - 1 {
+                assigned = assigned.and(Slots::of(slot));
+            } else if members[member].1 {
+                reserved = reserved.and(Slots::of(slot));
+            }
+        }
         for slot in assigned.without(self.assigned).iter() {
             self.assigned_ms[usize::from(slot)] = now_ms;
         }
-        (self.assigned, self.has_changed) = (assigned, true);
-        self.announce_soon(now_ms);
+        if view != self.view {
+            self.has_changed = true;
+            self.announce_soon(now_ms);
+        }
+        (self.view, self.assigned, self.reserved) = (view, assigned, reserved);
     }
 
     fn announce_soon(&mut self, now_ms: u64) {
@@ -136,6 +151,11 @@ impl Membership {
     /// The slots that this member should handle as soon as it may.
     pub(super) fn wanted(&self, now_ms: u64) -> Slots {
         if self.is_listening(now_ms) { Slots::NONE } else { self.assigned }
+    }
+
+    /// The slots that this member should keep if it handles them.
+    pub(super) fn kept(&self, now_ms: u64) -> Slots {
+        if self.is_listening(now_ms) { Slots::NONE } else { self.assigned.and(self.reserved) }
     }
 
     /// Whether this member is new, and only listens.
@@ -184,6 +204,9 @@ impl Membership {
     /// take this member for dead: then it must stop handling its slots, and listens again as a new member does.
     pub(super) fn handle_timeout<P>(&mut self, now_ms: u64, out: &mut Outbox<P>) -> bool {
         let gap_ms = now_ms.saturating_sub(self.called_ms);
+        if self.is_listening(self.called_ms) && !self.is_listening(now_ms) {
+            self.announce_soon(now_ms);
+        }
         self.called_ms = now_ms;
         let is_alive = gap_ms < self.timing.timeout_ms;
         if !is_alive {
@@ -211,27 +234,25 @@ impl Membership {
             view: self.view,
             held: self.held.0,
             is_leaving,
+            is_listening: self.is_listening(self.called_ms),
         });
     }
 }
 
-/// The slots that are assigned to `own`, one of the members. Rendezvous hashing: each slot goes to the member with the
-/// highest hash of member and slot. So a slot moves only when its member leaves, or when a new member gets it. But no
+/// For each slot, the index of the member to which it is assigned. Rendezvous hashing: each slot goes to the member with
+/// the highest hash of member and slot. So a slot moves only when its member leaves, or when a new member gets it. But no
 /// member gets more than its part, rounded up: the slot then goes to the member with the next hash.
-fn assigned_to(own: &[u8], members: &[&[u8]]) -> Slots {
+fn assignees(members: &[&[u8]]) -> Vec<usize> {
     let most = usize::from(SLOT_COUNT).div_ceil(members.len());
     let mut counts = vec![0; members.len()];
-    let mut assigned = Slots::NONE;
-    for slot in 0..SLOT_COUNT {
+    let assignee = |slot: u8| {
         let open = (0..members.len()).filter(|&member| counts[member] < most);
         let first = open.max_by_key(|&member| (hash(&[members[member], &[slot]]), members[member]));
-        let Some(member) = first else { continue };
+        let member = first.expect("the members have room for all slots");
         counts[member] += 1;
-        if members[member] == own {
-            assigned = assigned.and(Slots::of(slot));
-        }
-    }
-    assigned
+        member
+    };
+    (0..SLOT_COUNT).map(assignee).collect()
 }
 
 #[cfg(test)]
@@ -239,7 +260,11 @@ mod tests {
     use super::*;
 
     fn of_all(members: &[&[u8]]) -> Vec<Slots> {
-        members.iter().map(|own| assigned_to(own, members)).collect()
+        let mut all = vec![Slots::NONE; members.len()];
+        for (slot, member) in (0..SLOT_COUNT).zip(assignees(members)) {
+            all[member] = all[member].and(Slots::of(slot));
+        }
+        all
     }
 
     #[test]
