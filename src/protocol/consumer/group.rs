@@ -34,6 +34,8 @@ const MAX_POSITIONS_PER_SLOT: usize = super::positions::MAX_POSITIONS / SLOT_COU
 /// When a slot has no record among this many records of a partition, its position is committed without one. Otherwise
 /// the next member would read them all.
 const SKIPPED_COUNT: u64 = 1_024;
+/// The most entries of [`Group::former`]. At this limit, no slot is given up before its commits are confirmed.
+const MAX_FORMER_COUNT: usize = 4 * SLOT_COUNT as usize;
 /// How often to check whether the application has processed the records of slots that are given up.
 const RELEASE_CHECK_MS: u64 = 5;
 
@@ -226,7 +228,7 @@ impl<P: Payload> Consumer<P> {
             let is_confirmed = is_common_confirmed && positions.first_unconfirmed().is_none();
             let is_processed = !busy.contains(slot) && is_confirmed;
             // After this time, the next member does not wait any more.
-            let is_over = now_ms >= *since_ms + group.handover_ms;
+            let is_over = now_ms >= *since_ms + group.handover_ms && group.former.len() < MAX_FORMER_COUNT;
             if (is_processed || is_over)
                 && let Some(Slot { positions, .. }) = place.take()
                 && positions.first_unconfirmed().is_some()
@@ -272,7 +274,9 @@ impl<P: Payload> Consumer<P> {
     /// Handles a POSITION or a COMMIT-ACK of a slot. Returns false when it is for no slot.
     pub(super) fn handle_slot_position(&mut self, message: &Message, now_ms: u64) -> bool {
         let (Some(group), Some(base)) = (&mut self.group, &self.positions) else { return false };
-        let Some(committed) = message.committed() else { return false };
+        let Some(committed) = message.committed().filter(|committed| committed.is_possible()) else {
+            return false;
+        };
         let (slot, partition) = match message {
             Message::CommitAck { position, .. } => (base.slot_of_ack(position.topic), position.partition()),
             Message::Position { position, name, .. } => {

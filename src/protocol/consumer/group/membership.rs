@@ -11,7 +11,7 @@ use crate::wire::Message;
 use std::collections::BTreeMap;
 
 /// The most other members that are known. More members than slots have nothing to do.
-const MAX_MEMBERS: usize = 1_000;
+const MAX_MEMBERS: usize = 255;
 /// Announcements because of changes are at least this far apart.
 const MIN_INTERVAL_MS: u64 = 20;
 
@@ -61,6 +61,8 @@ pub(super) struct Membership {
     sent_ms: u64,
     /// When [`Membership::handle_timeout`] was called last.
     called_ms: u64,
+    /// The members have changed since the slots were assigned.
+    is_outdated: bool,
     /// The number of members changed, and this was not reported yet.
     has_changed: bool,
 }
@@ -81,13 +83,14 @@ impl Membership {
             send_ms: now_ms,
             sent_ms: 0,
             called_ms: now_ms,
+            is_outdated: false,
             has_changed: false,
         };
         membership.assign(now_ms);
         membership
     }
 
-    /// Handles a MEMBER.
+    /// Handles a MEMBER. [`Membership::handle_timeout`] must be called afterwards.
     pub(super) fn handle_member(
         &mut self,
         address: &[u8],
@@ -110,9 +113,7 @@ impl Membership {
         } else {
             false
         };
-        if is_changed {
-            self.assign(now_ms);
-        }
+        self.is_outdated |= is_changed;
     }
 
     /// Another member listens from now on.
@@ -216,7 +217,7 @@ impl Membership {
         }
         let (known_count, timeout_ms) = (self.others.len(), self.timing.timeout_ms);
         self.others.retain(|_, member| now_ms < member.heard_ms + timeout_ms);
-        if self.others.len() < known_count {
+        if self.others.len() < known_count || std::mem::take(&mut self.is_outdated) {
             self.assign(now_ms);
         }
         if now_ms >= self.send_ms {
