@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Runs wordcount with a tower, a store and a producer of text. Kills it (SIGKILL) repeatedly while it works, and
-# compares its totals with those of tr, sort and uniq.
+# compares its totals with those of tr, sort and uniq. Does the same with resumable, which must print each line.
 #
-# usage: run-wordcount.sh BIN LINES WORDCOUNT...
-#        BIN: directory of the library's programs; WORDCOUNT...: command of the example, perhaps with valgrind
+# usage: run-processors.sh BIN LINES WORDCOUNT...
+#        BIN: directory of the library's programs; WORDCOUNT...: command of the example, perhaps with valgrind.
+#        resumable is in the same directory.
 set -eu -o pipefail
 # Standard output is compared. Warnings, for example about a slow tower, go to standard error.
 export ZSYS_LOGSTREAM=stderr
@@ -12,6 +13,7 @@ bin=$1
 lines=$2
 shift 2
 wordcount=("$@")
+resumable=("${@/%\/wordcount//resumable}")
 
 dir=$(mktemp -d)
 declare -A pids=()
@@ -29,7 +31,7 @@ trap cleanup EXIT
 trap 'exit 1' INT TERM
 
 fail() {
-    echo "run-wordcount: $*" >&2
+    echo "run-processors: $*" >&2
     tail -n 50 "$dir"/*.log >&2
     exit 1
 }
@@ -100,8 +102,6 @@ beacon
 store
     db = "$dir/db"
 CFG
-# The configuration of a processor that does not wait after its marker. This processor repeats much work.
-{ cat "$dir/dafka.cfg"; printf 'wordcount\n    quiet = 0\n'; } >"$dir/hasty.cfg"
 
 "$bin/dafka_towerd" -c "$dir/dafka.cfg" 2>"$dir/tower.log" &
 pids[tower]=$!
@@ -116,9 +116,11 @@ mkfifo "$dir/input"
 pids[producer]=$!
 exec 5>"$dir/input"
 parts=8
-position() { echo $((lines * $1 / parts)); }
+# So many records of output are awaited that no store has
+unsafe=20
+place() { echo $((lines * $1 / parts)); }
 feed() { # feed PART: in the background, as the producer reads no faster than it can
-    sed -n "$(($(position $(($1 - 1))) + 1)),$(position "$1")p" "$dir/text" >&5 &
+    sed -n "$(($(place $(($1 - 1))) + 1)),$(place "$1")p" "$dir/text" >&5 &
     writer=$!
 }
 fed() { # what feed began
@@ -130,9 +132,9 @@ start_store() {
     "$bin/dafka_stored" -c "$dir/dafka.cfg" 2>>"$dir/store.log" 5>&- &
     pids[store]=$!
 }
-start() { # start CONFIG: the next processor
+start() { # the next wordcount
     runs=$((${runs:-0} + 1))
-    "${wordcount[@]}" "$dir/$1.cfg" process text counts 2>"$dir/wordcount-$runs.log" 5>&- &
+    "${wordcount[@]}" "$dir/dafka.cfg" process text counts 2>"$dir/wordcount-$runs.log" 5>&- &
     pids[wordcount]=$!
 }
 kill_hard() {
@@ -140,23 +142,26 @@ kill_hard() {
     wait "${pids[$1]}" 2>/dev/null || true
     unset "pids[$1]"
 }
-# Output records without subject and address, and the number of different positions in them
-outputs() { cut -d ' ' -f 3- "$dir/seen" | grep -v '^begin$' || true; }
-positions() { outputs | cut -d ' ' -f 1,2 | sort -u | wc -l; }
-seen() { [ "$(positions)" -ge "$1" ]; }
-found() { sed -n 's/^wordcount: \([0-9]*\) records were done before.*/\1/p' "$dir/wordcount-$1.log"; }
-has_found() { [ -n "$(found "$1")" ]; }
+# Output records without subject and address, and the number of different input records in them
+outputs() { cut -d ' ' -f 3- "$dir/seen"; }
+places() { outputs | cut -d ' ' -f 1,2 | sort -u | wc -l; }
+seen() { [ "$(places)" -ge "$1" ]; }
+# Where the processor with this number began, once it has read a record
+begun() { sed -n 's/^wordcount: begins at record \([0-9]*\) .*/\1/p' "$dir/wordcount-$1.log"; }
+has_begun() { [ -n "$(begun "$1")" ]; }
+# Whether the processor with this number has done all records before this one, and has committed that
+has_done() { has_begun "$1" && grep -q "^wordcount: $(($2 - $(begun "$1"))) records done, waiting" "$dir/wordcount-$1.log"; }
 
-# The store is stopped. The first processor is killed after it has published records that the store cannot have. The
-# store is killed too, so that these records are lost.
+# The store is stopped. The first processor is killed after it has published records that the store cannot have. (It
+# publishes at most 100 of them before it waits for the store.) The store is killed too, so that these records are lost.
 start_store
 feed 1
-start dafka
+start
 fed
-wait_for "output of the first processor" seen "$(position 1)"
+wait_for "a commit of the first processor" has_done 1 "$(place 1)"
 kill -STOP "${pids[store]}"
 feed 2
-wait_for "output that no store has" seen $(($(position 1) + lines / parts / 2))
+wait_for "output that no store has" seen $(($(place 1) + unsafe))
 kill_hard wordcount
 kill_hard store
 fed
@@ -164,28 +169,28 @@ start_store
 
 # The second processor must repeat that work. Then it is killed in the same way, but the store survives, and reads the
 # records after their processor is dead.
-start dafka
-wait_for "the second processor's start" has_found 2
-[ "$(found 2)" -le "$(position 1)" ] || fail "the store has output that it cannot have"
+start
+wait_for "the second processor's start" has_begun 2
+[ "$(begun 2)" -le "$(place 1)" ] || fail "the store has output that it cannot have"
 feed 3
 fed
-wait_for "output of the second processor" seen "$(position 3)"
+wait_for "a commit of the second processor" has_done 2 "$(place 3)"
 kill -STOP "${pids[store]}"
 feed 4
-wait_for "output that no store has" seen $(($(position 3) + lines / parts / 2))
+wait_for "output that no store has" seen $(($(place 3) + unsafe))
 kill_hard wordcount
 kill -CONT "${pids[store]}"
 fed
 
-# The third processor does not wait for its earlier output, so it repeats much work. It is killed while it works.
-start hasty
+# The third processor is killed while it works.
+start
 feed 5
-wait_for "output of the third processor" seen $(($(position 4) + lines / parts / 2))
+wait_for "output of the third processor" seen $(($(place 4) + lines / parts / 2))
 kill_hard wordcount
 fed
 
 # The fourth one is not killed. At the end of its input the producer waits for the store, and ends.
-start dafka
+start
 for part in $(seq 6 $parts); do
     feed "$part"
     fed
@@ -202,18 +207,35 @@ check() { # check TOPIC: what a reader finds there
 # The reader waits for the last record while the processor works
 check counts
 end wordcount
-# All of the output is in the store now, and its processor has ended.
+# All of the output is in the store now, and its processor has ended. A further processor reads the last records again,
+# if any.
 check counts
-start dafka
-wait_for "a further processor's start" has_found "$runs"
+start
+echo "one more line" | "$bin/dafka_console_producer" -c "$dir/dafka.cfg" text 2>"$dir/more.log"
+wait_for "output of a further processor" seen $((lines + 1))
 end wordcount
-check counts
-# It is not certain how much earlier output a processor finds. But each must find some.
-[ $(($(found 2) + $(found 4) + $(found 5))) -gt 0 ] || fail "no processor has found what earlier ones had done"
+# No processor that has found a position began at 0. Each of them may have started before the store was ready.
+[ $(($(begun 2) + $(begun 3) + $(begun 4))) -gt 0 ] || fail "no processor has continued where another one stopped"
+
+# resumable is killed while it prints the text. The next run prints the rest.
+touch "$dir/printed-1" "$dir/printed-2"
+"${resumable[@]}" "$dir/dafka.cfg" text printer >"$dir/printed-1" 2>"$dir/resumable.log" &
+pids[resumable]=$!
+printed() { [ "$(wc -l <"$dir/printed-$1")" -ge "$2" ]; }
+wait_for "lines that resumable prints" printed 1 $((lines / 2))
+kill_hard resumable
+"${resumable[@]}" "$dir/dafka.cfg" text printer >"$dir/printed-2" 2>>"$dir/resumable.log" &
+pids[resumable]=$!
+finished() { tail -n 3 "$dir/printed-2" | grep -q "^$((lines - 1)) "; }
+wait_for "the last line" finished
+end resumable
+cat "$dir"/printed-[12] | LC_ALL=C sort -u | LC_ALL=C sort -n | grep -vx '0 one more line' | cut -d ' ' -f 2- |
+    cmp - "$dir/text" >&2 || fail "resumable has not printed each line"
+again=$(($(cat "$dir"/printed-[12] | wc -l) - lines - 1))
+[ "$again" -lt "$lines" ] || fail "resumable began again at the first line"
 
 # Publishes each output record twice, in one partition. So the reader certainly receives repetitions.
-wait_for "the last output" seen "$lines"
-outputs | awk '{ print; print }' | "$bin/dafka_console_producer" -c "$dir/dafka.cfg" twice 2>"$dir/twice.log"
+outputs | grep -v ' 0 line 1 more 1 one 1$' | awk '{ print; print }' | "$bin/dafka_console_producer" -c "$dir/dafka.cfg" twice 2>"$dir/twice.log"
 check twice
 repeated=$(sed -n 's/.* \([0-9]*\) repetitions dropped$/\1/p' "$dir/print.log")
 [ "$repeated" -ge $((lines - 1)) ] || fail "only $repeated repetitions"
@@ -222,4 +244,4 @@ end watch
 end store
 end tower
 cat "$dir"/wordcount-*.log
-echo "run-wordcount: $lines records, $(outputs | wc -l) output records, 3 processors killed: the totals are right"
+echo "run-processors: $lines records, $(outputs | wc -l) output records, 3 processors killed: the totals are right; $again lines printed again"
