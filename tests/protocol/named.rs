@@ -76,6 +76,18 @@ fn under_latest_a_start_is_committed_when_it_is_decided() {
     assert_eq!((sought.offsets(), commits(&mut sought)), (vec![5, 6], vec![(5, 0)]));
 }
 
+/// No store accepts it, so `dafka_consumer_commit` would always fail.
+#[test]
+fn under_latest_a_start_that_a_forged_head_determines_is_not_committed() {
+    for (last, count) in [(6, 1), (u64::MAX - 1, 0)] {
+        let mut sought = named(Start::Latest, 0);
+        sought.head(PARTITION, last);
+        sought.serve(&NOBODY, 6_000);
+        assert_eq!(commits(&mut sought).len(), count);
+        assert_eq!(sought.consumer.commits().0, count as u64);
+    }
+}
+
 #[test]
 fn a_late_position_ends_the_doubt_when_a_partition_began() {
     let mut sought = named(Start::Latest, 0);

@@ -258,7 +258,10 @@ impl Positions {
     /// consumer with this name does not begin after records that this one has delivered. (It may have one: after a
     /// seek, committed positions do not apply.)
     pub(super) fn begin(&mut self, partition: PartitionName, next: u64) {
-        if self.known.len() < self.limit && self.get(partition).is_none() {
+        // Only a forged HEAD makes a partition begin at an offset that no store accepts. Such a commit would never be
+        // confirmed.
+        let is_possible = Committed { timestamp_ms: BEGIN_TIMESTAMP_MS, next }.is_possible();
+        if is_possible && self.known.len() < self.limit && self.get(partition).is_none() {
             self.commit(partition, next, BEGIN_TIMESTAMP_MS, self.now_ms);
         }
     }
