@@ -25,10 +25,8 @@ impl World {
             }
             Action::StartProducer { topic, min_stores } => self.start_producer(topic, min_stores),
             Action::StartConsumer { start, topics } => {
-                // The oracle of a named consumer knows its first record only under `earliest`.
-                let is_named = self.plan.has_names && start == Start::Earliest;
                 let name = format!("consumer {}", self.consumers.len()).into_bytes();
-                let named = is_named.then(|| Named { name, reached: BTreeMap::new() });
+                let named = self.plan.has_names.then(|| Named::new(name));
                 self.start_consumer(start, topics.into_iter().map(<[u8]>::to_vec).collect(), named);
             }
             Action::Publish { producer, lens_bytes } => {

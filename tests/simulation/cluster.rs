@@ -117,6 +117,9 @@ impl World {
             self.model.names.insert(address.clone(), name.clone());
         }
         oracle.named = named;
+        if let Some(named) = &mut oracle.named {
+            named.known = self.positions_of_all_stores(&named.name);
+        }
         let deliveries = VecDeque::new();
         let role = Role::Consumer(Box::new(ConsumerNode {
             consumer,
@@ -132,8 +135,40 @@ impl World {
         }));
         let id = self.start(host, address, &[], wants, role, clock);
         self.consumers.push(id);
+        let node = &mut self.nodes[id];
+        if let Role::Consumer(consumer) = &mut node.role
+            && let Some(named) = &mut consumer.oracle.named
+        {
+            named.is_old = node.is_old;
+        }
         for topic in topics {
             self.subscribe(id, &topic);
+        }
+    }
+
+    /// The partitions of which each store has a committed position on disk.
+    fn positions_of_all_stores(&self, consumer: &[u8]) -> BTreeSet<Name> {
+        let living: Vec<&Store> = self.stores.iter().filter(|store| !store.is_killed).collect();
+        let of_first = living.first().map(|store| store.disk.positions()).unwrap_or_default();
+        let names = of_first.into_keys().filter(|(of, _)| of == consumer).map(|(_, name)| name);
+        let have = |name: &Name| {
+            living.iter().all(|store| store.disk.durable_position(consumer, named(name)).is_some())
+        };
+        names.filter(have).collect()
+    }
+
+    /// While a consumer waits for its positions, it may get those that each store has. To be called before each turn.
+    fn note_positions(&mut self, id: NodeId) {
+        if let Role::Consumer(node) = &self.nodes[id].role
+            && node.consumer.is_waiting()
+            && let Some(of) = &node.oracle.named
+        {
+            let known = self.positions_of_all_stores(&of.name);
+            if let Role::Consumer(node) = &mut self.nodes[id].role
+                && let Some(of) = &mut node.oracle.named
+            {
+                of.known.retain(|name| known.contains(name));
+            }
         }
     }
 
@@ -225,6 +260,8 @@ impl World {
             return Ok(());
         }
         node.ready_at = self.now + node.turn_us;
+        self.note_positions(id);
+        let node = &mut self.nodes[id];
         let connections = &self.network.connections;
         let is_open = |(id, generation): Link| {
             connections[id].generation == generation && connections[id].publisher.is_some()
@@ -333,6 +370,10 @@ impl World {
                 if let Some((store, _)) = store {
                     self.model.acknowledge(store, (subject.to_vec(), topic.to_vec()), sequence + 1);
                 }
+            }
+            Ok(Message::Commit { position, .. }) => {
+                let name = (position.subject.to_vec(), position.address.to_vec());
+                self.model.commit(position.topic, name, position.sequence);
             }
             Ok(Message::DirectHead { position, store }) if is_reader && !store.is_empty() => {
                 let name = (position.subject.to_vec(), position.address.to_vec());

@@ -308,12 +308,14 @@ fn reached(oracle: &Oracle, model: &Model, name: &Name, end: u64, is_due: bool) 
     let next = match (oracle.next.get(name), oracle.start_of(&name.0)) {
         (Some(&next), _) => next,
         // It may have committed all records before it started again.
-        (None, Start::Earliest) => {
-            oracle.named.as_ref().and_then(|named| named.reached.get(name)).copied().unwrap_or(0)
-        }
+        (None, Start::Earliest) => oracle.named_reached(name).unwrap_or(0),
         (None, Start::Time(since_ms)) if model.has_since(name, end, since_ms) => 0,
         // All its records are of before the time of the seek.
         (None, Start::Time(_)) => return Ok(()),
+        // It continues where a consumer with its name has stopped.
+        (None, Start::Latest) if oracle.named_reached(name).is_some() => {
+            oracle.named_reached(name).unwrap_or(0)
+        }
         (None, Start::Latest) if is_due => 0,
         // It began after the subscription, so the consumer reads it from its first record.
         (None, Start::Latest) if oracle.presumed_old == 0 && oracle.is_new(model, name) => 0,

@@ -52,6 +52,8 @@ pub(crate) struct Model {
     pub(crate) held: BTreeMap<Name, u64>,
     /// By address of a consumer: its name.
     pub(crate) names: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// By name of a consumer and partition: the highest offset of which a commit was sent.
+    pub(crate) committed: BTreeMap<Vec<u8>, BTreeMap<Name, u64>>,
     /// The number of published records.
     pub(crate) published: u64,
     /// A store of 0.1.0 may have removed the attributes of records.
@@ -171,6 +173,12 @@ impl Model {
     pub(crate) fn hold(&mut self, name: Name, end: u64) {
         let known = self.held.entry(name).or_insert(0);
         *known = end.max(*known);
+    }
+
+    /// A consumer with this name sends a commit.
+    pub(crate) fn commit(&mut self, consumer: &[u8], name: Name, next: u64) {
+        let known = self.committed.entry(consumer.to_vec()).or_default().entry(name).or_insert(0);
+        *known = next.max(*known);
     }
 
     /// A store's disk has fewer records than before. From now on, it must have only the acknowledged records before

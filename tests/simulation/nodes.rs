@@ -444,6 +444,11 @@ impl ConsumerNode {
             }
         }
         self.consumer.handle_positions_timeout(now_ms, out);
+        while let Some(notice) = self.consumer.poll_positions_notice(now_ms) {
+            if let (Notice::PositionsMissing { .. }, Some(named)) = (notice, &mut self.oracle.named) {
+                named.known.clear();
+            }
+        }
     }
 
     /// The time of the consumer's clock when the node's clock shows `now_ms`.

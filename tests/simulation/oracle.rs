@@ -10,13 +10,31 @@ use std::ops::Range;
 /// may differ.
 const MAX_TOLERANCE_MS: i64 = 10_000;
 
-/// What is left of a consumer with a name when it ends.
-#[derive(Clone, Debug)]
+/// What is known of all consumers with one name.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Named {
     pub(crate) name: Vec<u8>,
     /// By partition: the offset after the furthest record that any consumer with this name has delivered. The next
     /// consumer with this name must not begin after it.
     pub(crate) reached: BTreeMap<Name, u64>,
+    /// By partition: the highest offset of which a commit was sent before the present subscription.
+    committed: BTreeMap<Name, u64>,
+    /// The partitions of which each store had a position, from the start of the consumer until all connected stores had
+    /// sent their positions. So the consumer knows these positions. Empty if the consumer did not wait so long.
+    pub(crate) known: BTreeSet<Name>,
+    /// The consumer gets no positions, because it is a node of 0.1.0.
+    pub(crate) is_old: bool,
+}
+
+impl Named {
+    pub(crate) fn new(name: Vec<u8>) -> Named {
+        Named { name, ..Named::default() }
+    }
+
+    /// The offset after which a consumer with this name must not begin, if there were commits or deliveries.
+    fn end(&self, name: &Name) -> Option<u64> {
+        self.reached.get(name).max(self.committed.get(name)).copied()
+    }
 }
 
 /// Where a consumer starts in the partitions of a topic.
@@ -46,6 +64,8 @@ pub(crate) struct Oracle {
     was_subscribed: BTreeSet<Vec<u8>>,
     /// By topic.
     rules: BTreeMap<Vec<u8>, Rule>,
+    /// The topics in which the application has continued at a time or at the end. Committed positions do not apply there.
+    sought: BTreeSet<Vec<u8>>,
     /// By partition: after a seek to the end, the highest offset that may be delivered first.
     begins_before: BTreeMap<Name, u64>,
     /// How many partitions the consumer presumed to be older than its subscription, because no peer sent their first
@@ -69,6 +89,7 @@ impl Oracle {
             published_before: BTreeMap::new(),
             was_subscribed: BTreeSet::new(),
             rules: BTreeMap::new(),
+            sought: BTreeSet::new(),
             begins_before: BTreeMap::new(),
             presumed_old: 0,
             begun_late: BTreeSet::new(),
@@ -81,6 +102,9 @@ impl Oracle {
         self.topics.push(topic.to_vec());
         let rule = Rule { start: self.start, since_ms: now_ms, new_from_ms: now_ms };
         self.rules.insert(topic.to_vec(), rule);
+        if let Some(named) = &mut self.named {
+            named.committed = model.committed.get(&named.name).cloned().unwrap_or_default();
+        }
         if self.was_subscribed.insert(topic.to_vec()) {
             for (name, partition) in model.partitions.iter().filter(|(name, _)| name.0 == topic) {
                 self.published_before.insert(name.clone(), partition.end());
@@ -92,6 +116,7 @@ impl Oracle {
     pub(crate) fn unsubscribe(&mut self, topic: &[u8]) {
         self.topics.retain(|known| known != topic);
         self.rules.remove(topic);
+        self.sought.remove(topic);
         self.forget(topic);
     }
 
@@ -119,6 +144,7 @@ impl Oracle {
         // The consumer may know partitions that began before the seek, although their clocks show a later time.
         let rule = Rule { start, since_ms: now_ms, new_from_ms: now_ms + MAX_CLOCK_DIFFERENCE_MS + 1 };
         self.rules.insert(topic.to_vec(), rule);
+        self.sought.insert(topic.to_vec());
         for (name, next) in read {
             if is_open {
                 self.begins_before.insert(name.clone(), model.partitions[&name].end());
@@ -144,6 +170,24 @@ impl Oracle {
         self.rules
             .get(&name.0)
             .is_some_and(|rule| rule.start == Start::Latest && model.is_new(name, rule.new_from_ms))
+    }
+
+    /// The offset after which the consumer must not begin because of its name, if there were commits or deliveries.
+    fn named_end(&self, name: &Name) -> Option<u64> {
+        self.named.as_ref().filter(|_| !self.sought.contains(&name.0))?.end(name)
+    }
+
+    /// Whether the consumer knows a committed position of a partition, and must continue there.
+    fn knows_position(&self, name: &Name) -> bool {
+        let named = self.named.as_ref().filter(|_| !self.sought.contains(&name.0));
+        named.is_some_and(|named| named.known.contains(name))
+    }
+
+    /// How far consumers with this name have read a partition in which this consumer has read nothing. `None` if this
+    /// consumer need not read the partition because of its name.
+    pub(crate) fn named_reached(&self, name: &Name) -> Option<u64> {
+        self.named.as_ref().filter(|named| !named.is_old)?;
+        self.named_end(name).filter(|_| self.start == Start::Earliest || self.knows_position(name))
     }
 
     /// Whether a partition began so short before the subscription that it may count as new.
@@ -173,8 +217,12 @@ impl Oracle {
         {
             return Err(format!("{} was delivered first after a seek: {start:?}", at()));
         }
+        let end = self.named_end(&name);
+        let is_resumed = start == Start::Latest && end.is_some();
         let mut first = None;
-        if start == Start::Earliest || self.is_new(model, &name) && !self.begun_late.contains(&name) {
+        if start == Start::Earliest
+            || !is_resumed && self.is_new(model, &name) && !self.begun_late.contains(&name)
+        {
             first = Some(model.first_offset);
         }
         if start == Start::Latest
@@ -187,6 +235,7 @@ impl Oracle {
         }
         let published_before = self.published_before.get(&name).copied().unwrap_or(0);
         if start == Start::Latest
+            && !is_resumed
             && offset < published_before
             && (self.begins_before.contains_key(&name) || !self.may_be_new(model, &name))
             && !model.is_end_doubtful(&name)
@@ -200,17 +249,19 @@ impl Oracle {
         if model.is_end_doubtful(&name) {
             self.begin_anew(&name, offset);
         }
-        // After a seek to a time or to the end, committed positions do not apply.
-        let named = self.named.as_ref().filter(|_| start == Start::Earliest);
-        let reached = named.and_then(|named| named.reached.get(&name).copied());
-        match (self.next.get(&name).copied(), reached) {
-            (None, Some(reached)) if offset > reached => {
+        // Under `earliest`, the consumer must not skip records in any case.
+        let must_resume = match start {
+            Start::Earliest => self.named.as_ref().is_some_and(|named| named.reached.contains_key(&name)),
+            _ => self.knows_position(&name) && !model.is_end_doubtful(&name),
+        };
+        match (self.next.get(&name).copied(), end) {
+            (None, Some(end)) if must_resume && offset > end => {
                 return Err(format!(
-                    "{} was delivered where a consumer of this name has ended at {reached}",
+                    "{} was delivered where a consumer of this name has ended at {end}",
                     at()
                 ));
             }
-            (None, Some(_)) => {}
+            (None, Some(_)) if must_resume || is_resumed => {}
             (next, _) if next.or(first).is_some_and(|next| next != offset) => {
                 let next = next.or(first);
                 return Err(format!("{} was delivered where {next:?} comes next", at()));

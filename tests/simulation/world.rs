@@ -401,9 +401,15 @@ impl World {
         let stores: Vec<&Store> = self.stores.iter().filter(is_new).collect();
         let mut positions = stores.iter().map(|store| store.disk.positions());
         if let Some(first) = positions.next()
-            && positions.any(|other| other != first)
+            && let Some(other) = positions.find(|other| *other != first)
         {
-            return Err("stores have different committed positions".into());
+            let all = first.iter().chain(&other);
+            let mut differing = all.filter(|(key, _)| first.get(key) != other.get(key));
+            let ((consumer, name), _) = differing.next().expect("a difference");
+            let key = (consumer.clone(), name.clone());
+            let (consumer, name) = (consumer.escape_ascii(), invariants::show(name));
+            let [one, another] = [first.get(&key), other.get(&key)];
+            return Err(format!("stores have the positions {one:?} and {another:?} of {consumer} in {name}"));
         }
         for node in self.nodes.iter().filter(|node| !node.is_old && !stores.is_empty()) {
             if let Role::Consumer(consumer) = &node.role
@@ -427,9 +433,11 @@ impl World {
         self.phase = Phase::Calm;
         (self.network.weather, self.plan.weather) = (Weather::FAIR, Weather::FAIR);
         self.network.cuts.clear();
-        // Heads are in the same order in each response. A queue that is too short for them would drop the same ones each
-        // time. It has room for two responses, because a store may respond twice at once to a repeated request.
-        self.network.high_watermark = self.network.high_watermark.max(2 * self.model.partitions.len());
+        // Heads and positions are in the same order in each response. A queue that is too short for them would drop the
+        // same ones each time. It has room for two responses, because a store may respond twice at once to a repeated
+        // request.
+        let response_count = self.model.partitions.len() * (1 + self.model.committed.len());
+        self.network.high_watermark = self.network.high_watermark.max(2 * response_count);
         for id in 0..self.nodes.len() {
             if matches!(self.nodes[id].role, Role::Hostile(_)) {
                 self.stop(id);
