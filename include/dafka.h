@@ -907,7 +907,8 @@ DAFKA_EXPORT int
 
 //  Ends a subscription. Records that are already in the record pipe are still
 //  delivered. A later subscription to the same topic begins where
-//  `consumer/offset/reset` says.
+//  `consumer/offset/reset` says, and that of a consumer with a name at its
+//  committed positions.
 //
 //  Returns 0, even if the consumer was not subscribed to the topic. Returns -1
 //  when the topic is too long, an argument is NULL or the consumer has ended.
