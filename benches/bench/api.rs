@@ -1,25 +1,36 @@
 //! The producer and the consumer of the C API, with the calls that a C program makes.
 
+use crate::traffic::now_ns;
 use dafka::capi::*;
 use dafka::czmq::Config;
 use dafka::czmq::sys::{zactor_destroy, zactor_new, zactor_t};
 use std::ffi::{CStr, CString};
 
+/// The attributes of all records of a producer.
+#[derive(Clone, Copy)]
+pub(crate) struct Attributes {
+    /// The length of the keys in bytes; 0 for no keys.
+    pub(crate) key_len: usize,
+    /// The program sets the timestamps. Otherwise the producer sets them.
+    pub(crate) has_timestamps: bool,
+}
+
 /// A `dafka_producer`.
 pub(crate) struct Producer {
     actor: *mut zactor_t,
     message: *mut dafka_producer_msg_t,
+    attributes: Attributes,
 }
 
 impl Producer {
-    pub(crate) fn start(config: &Config, topic: &str) -> Producer {
+    pub(crate) fn start(config: &Config, topic: &str, attributes: Attributes) -> Producer {
         let topic = CString::new(topic).expect("a topic without NUL");
         let mut arguments = dafka_producer_args_t { topic: topic.as_ptr(), config: config.as_c() };
         // SAFETY: zactor_new returns when the actor has copied its arguments.
         let actor = unsafe { zactor_new(dafka_producer, (&raw mut arguments).cast()) };
         // SAFETY: the actor is live.
         assert!(!unsafe { dafka_producer_address(actor) }.is_null(), "the producer starts");
-        Producer { actor, message: dafka_producer_msg_new() }
+        Producer { actor, message: dafka_producer_msg_new(), attributes }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -29,9 +40,17 @@ impl Producer {
     }
 
     pub(crate) fn send(&mut self, content: &[u8]) {
+        let Attributes { key_len, has_timestamps } = self.attributes;
         // SAFETY: message, content and actor are live.
         let rc = unsafe {
             dafka_producer_msg_set_content_buffer(self.message, content.as_ptr(), content.len());
+            if key_len > 0 {
+                let key = &content[..key_len.min(content.len())];
+                dafka_producer_msg_set_key(self.message, key.as_ptr(), key.len());
+            }
+            if has_timestamps {
+                dafka_producer_msg_set_timestamp(self.message, now_ns() as i64 / 1_000_000);
+            }
             dafka_producer_msg_send(self.message, self.actor)
         };
         assert_eq!(rc, 0, "the record is sent");

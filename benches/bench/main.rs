@@ -10,6 +10,7 @@ mod acks;
 mod api;
 mod cluster;
 mod memory;
+mod options;
 mod peers;
 mod process;
 mod raw;
@@ -30,15 +31,17 @@ pub(crate) enum Part {
     Fanout,
     Topics,
     Latency,
+    Options,
 }
 
 /// The parts, with their names in `ONLY`.
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
     ("throughput", Part::Throughput),
     ("memory", Part::Memory),
     ("fanout", Part::Fanout),
     ("topics", Part::Topics),
     ("latency", Part::Latency),
+    ("options", Part::Options),
 ];
 
 /// The parts to measure.
@@ -92,7 +95,8 @@ fn measure() {
     let rounds = std::env::var("ROUNDS").ok().map_or(5, |rounds| rounds.parse().expect("ROUNDS is a number"));
     let parts = Parts::chosen();
     let with_peers = std::env::var("PEERS").is_ok_and(|peers| peers == "1");
-    let mut table = Table::default();
+    let mut table = Table::new(["raw libzmq", "Dafka", "part of raw"]);
+    let mut of_options = Table::new(["without", "with", "part"]);
     // The processes that the bench starts inherit this limit.
     dafka::net::allow_more_open_files();
     for round in 1..=rounds {
@@ -109,7 +113,11 @@ fn measure() {
         if parts.has(Part::Latency) {
             scenarios::measure_latency(&mut table);
         }
+        if parts.has(Part::Options) {
+            options::measure(&mut of_options);
+        }
     }
     println!("Medians of {rounds} rounds:\n");
     table.print();
+    of_options.print();
 }

@@ -54,6 +54,15 @@ impl Process {
         self.child.id()
     }
 
+    /// The processor time of all its threads so far, in seconds, in steps of 10 ms.
+    pub(crate) fn processor_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("the process runs");
+        // After the name of the program, which may contain spaces: user and system time, 100 per second.
+        let fields = stat.rsplit(')').next().expect("the fields after the name").split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+        ticks as f64 / 100.0
+    }
+
     pub(crate) fn tell(&mut self, line: &str) {
         writeln!(self.input, "{line}").expect("the process reads its input");
     }

@@ -1,7 +1,7 @@
 //! The roles that use the C API: a process with producers, with a consumer, or with both.
 
 use crate::acks::Acks;
-use crate::api::{Consumer, Producer};
+use crate::api::{Attributes, Consumer, Producer};
 use crate::process::Arguments;
 use crate::traffic::{Arrivals, Sender, say, send_all, topic, wait_for_the_end};
 use dafka::czmq::Config;
@@ -41,11 +41,16 @@ impl Sender for Producers {
 
 /// Runs one producer of each topic. With `store=1`, prints `acked` after the first ACK, and, if there is a rate, `ack`
 /// with the latencies of the ACKs. After the last record, prints `published`. With `end=1`, ends the producers instead,
-/// and then prints `ended`. Both lines contain the seconds since the first measured record.
+/// and then prints `ended`. Both lines contain the seconds since the first measured record. With `key=n`, records have
+/// keys of n bytes. With `timestamp=1`, the program sets their timestamps.
 pub(crate) fn produce(arguments: &Arguments) {
     let config = config(arguments);
-    let producers: Vec<_> =
-        (0..arguments.number("topics")).map(|i| Producer::start(&config, &topic(i))).collect();
+    let attributes = Attributes {
+        key_len: arguments.number("key") as usize,
+        has_timestamps: arguments.number("timestamp") > 0,
+    };
+    let start = |i| Producer::start(&config, &topic(i), attributes);
+    let producers: Vec<_> = (0..arguments.number("topics")).map(start).collect();
     say(format_args!("ready"));
     let acks = (arguments.number("store") > 0).then(|| {
         let tower = config.get("beacon/pub_address").expect("the tower's address");

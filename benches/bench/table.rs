@@ -5,6 +5,7 @@
 pub(crate) enum Unit {
     RecordsPerSecond,
     Microseconds,
+    Nanoseconds,
     Bytes,
     /// A value divided by the value of raw libzmq.
     Part,
@@ -15,22 +16,28 @@ struct Row {
     name: String,
     unit: Unit,
     ours: Vec<f64>,
-    /// The values of raw libzmq in the same rounds. Empty when there is nothing to compare with.
+    /// The values of raw libzmq, or of the other thing to compare with, in the same rounds. Empty when there is nothing
+    /// to compare with.
     raw: Vec<f64>,
 }
 
 /// The results, in the order in which the first round measured them.
-#[derive(Default)]
 pub(crate) struct Table {
+    /// The names of the columns: to compare with, measured, and the ratio of both.
+    columns: [&'static str; 3],
     rows: Vec<Row>,
     /// What could not be measured, and why.
     notes: Vec<String>,
 }
 
 impl Table {
-    /// Adds a value of this round, and the value of raw libzmq.
+    pub(crate) fn new(columns: [&'static str; 3]) -> Table {
+        Table { columns, rows: Vec::new(), notes: Vec::new() }
+    }
+
+    /// Adds a value of this round, and the value to compare with.
     pub(crate) fn add(&mut self, name: &str, unit: Unit, ours: f64, raw: Option<f64>) {
-        let part = raw.map_or(String::new(), |raw| format!(" ({:.2} of raw)", ours / raw));
+        let part = raw.map_or(String::new(), |raw| format!(" ({}: {:.3})", self.columns[2], ours / raw));
         eprintln!("{name}: {}{part}", cells(&[ours], unit)[0]);
         let at = self.rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
             self.rows.push(Row { name: name.to_owned(), unit, ours: Vec::new(), raw: Vec::new() });
@@ -48,9 +55,13 @@ impl Table {
         }
     }
 
-    /// Prints the table in Markdown.
+    /// Prints the table in Markdown, unless it is empty.
     pub(crate) fn print(&self) {
-        println!("| measurement | raw libzmq | Dafka | min..max | part of raw | min..max |");
+        if self.rows.is_empty() {
+            return;
+        }
+        let [raw, ours, part] = self.columns;
+        println!("| measurement | {raw} | {ours} | min..max | {part} | min..max |");
         println!("| --- | ---: | ---: | ---: | ---: | ---: |");
         for Row { name, unit, ours, raw } in &self.rows {
             let parts: Vec<f64> = ours.iter().zip(raw).map(|(ours, raw)| ours / raw).collect();
@@ -62,6 +73,7 @@ impl Table {
         for note in &self.notes {
             println!("\n{note}");
         }
+        println!();
     }
 }
 
@@ -92,6 +104,7 @@ impl Scale {
             Unit::RecordsPerSecond => (1e3, 1, " k/s"),
             Unit::Microseconds if value >= 1e3 => (1e3, 1, " ms"),
             Unit::Microseconds => (1.0, 0, " us"),
+            Unit::Nanoseconds => (1.0, 0, " ns"),
             Unit::Bytes => (1e6, 0, " MB"),
             Unit::Part => (1.0, 2, ""),
         };
