@@ -30,6 +30,7 @@ s_consumer (zconfig_t *config, const char *group, const char *group_by, const ch
     zconfig_put (own, "consumer/group_by", group_by);
     zconfig_put (own, "consumer/commit", commit);
     zconfig_put (own, "consumer/commit_interval", "20");
+    zconfig_put (own, "consumer/verbose", "1");
     dafka_consumer_t *consumer = test_consumer_new (TOPIC, own);
     zconfig_destroy (&own);
     return consumer;
@@ -52,8 +53,8 @@ s_leave (member_t *member)
     dafka_consumer_msg_destroy (&member->msg);
 }
 
-//  Reads records until the members have received all of them, with each key and each partition at one member. owners
-//  has the member of each key, from 1 on, or is NULL. Each record has its number as content.
+//  Reads the records first to end - 1, each at one of the members. owners has the member of each key, from 1 on; if it is
+//  not NULL, each key must be at one member. Each record has its number as content.
 static void
 s_read (member_t *members, size_t member_count, size_t first, size_t end, size_t *owners)
 {
@@ -87,16 +88,6 @@ s_read (member_t *members, size_t member_count, size_t first, size_t end, size_t
     free (received);
 }
 
-//  Waits until the members have logged that the group has this size. Their last records must be processed, so they ask
-//  for the next ones.
-static void
-s_await_group (member_t *members, size_t member_count, const char *size)
-{
-    (void) members;
-    for (size_t i = 0; i < member_count; i++)
-        test_log_await ("I:", "the group has", size);
-}
-
 static void
 s_send (zactor_t *producer, size_t first, size_t end)
 {
@@ -125,7 +116,7 @@ s_test_sharing (zconfig_t *config, zactor_t *producer, const char *group_by, siz
     CHECK (dafka_consumer_commit (members [0].consumer) == 0);
     s_join (&members [1], config, group_by);
     s_join (&members [2], config, group_by);
-    s_await_group (members, MOST, "3 members");
+    test_log_await ("D:", "the group has 3 members", NULL);
     size_t owners [8] = { 0 };
     s_send (producer, before, before + count);
     s_read (members, MOST, before, before + count, streq (group_by, "key") ? owners : NULL);

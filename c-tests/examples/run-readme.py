@@ -31,7 +31,7 @@ programs = sorted(name for name in os.listdir(here) if name.endswith(".c"))
 for name in programs:
     if not re.search(rf"^for name in [^;]*\b{name[:-2]}\b", steps[0][0], re.MULTILINE) or f"]({name})" not in readme:
         fail(f"the README does not tell of {name}")
-if [bool(expected) for _, expected in steps] != [False, True, True, True, True, True, True, True, True, False]:
+if [bool(expected) for _, expected in steps] != [False, True, True, True, True, True, True, True, True, True, False]:
     fail("unexpected blocks")
 
 with tempfile.TemporaryDirectory() as home:

@@ -1,7 +1,10 @@
 //  Workers that share the jobs of one topic: consumers of one group. Each job is handled by one of them, although all
 //  jobs come from one producer. One worker leaves in the middle, and the others take over.
 //
-//  usage: workers                      a whole network in one process; the workers could as well run on many hosts
+//  usage: workers [DIRECTORY]
+//
+//  The store keeps the positions of the group, and so each job is handled at least once, also if a worker is killed. A
+//  network usually consists of several programs on several hosts; here it runs in one program.
 
 #include <dafka.h>
 
@@ -48,14 +51,18 @@ s_publish (zactor_t *producer, int first, int end)
 }
 
 int
-main (void)
+main (int argc, char *argv [])
 {
+    //  A unique name
+    zuuid_t *uuid = zuuid_new ();
+    char *directory = argc > 1 ? strdup (argv [1]) : zsys_sprintf ("/tmp/dafka-workers-%s", zuuid_str (uuid));
+    zuuid_destroy (&uuid);
     zconfig_t *config = zconfig_str_load (
         "tower\n    sub_address = inproc://workers-sub\n    pub_address = inproc://workers-pub\n"
         "beacon\n    sub_address = inproc://workers-sub\n    pub_address = inproc://workers-pub\n"
         "    interval = 50\n    address = 127.0.0.1\n"
-        "store\n    db = workers-db\n"
         "consumer\n    group = workers\n    offset\n        reset = earliest\n");
+    zconfig_put (config, "store/db", directory);
     zactor_t *tower = zactor_new (dafka_tower_actor, config);
     zactor_t *store = zactor_new (dafka_store_actor, config);
     dafka_producer_args_t args = { "jobs", config };
@@ -91,5 +98,12 @@ main (void)
     zactor_destroy (&store);
     zactor_destroy (&tower);
     zconfig_destroy (&config);
+    if (argc == 1) {
+        zdir_t *dir = zdir_new (directory, NULL);
+        if (dir)
+            zdir_remove (dir, true);
+        zdir_destroy (&dir);
+    }
+    zstr_free (&directory);
     return handled == JOBS ? 0 : 1;
 }

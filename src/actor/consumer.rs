@@ -345,7 +345,9 @@ impl Role for ConsumerRole<'_> {
     }
 
     fn poll_notice(&mut self, role_ms: u64) -> Option<Notice> {
-        self.consumer.poll_notice(role_ms).or_else(|| self.consumer.poll_positions_notice(now_ms()))
+        let notice =
+            self.consumer.poll_notice(role_ms).or_else(|| self.consumer.poll_positions_notice(now_ms()));
+        notice.filter(|notice| self.verbose || !matches!(notice, Notice::GroupChanged { .. }))
     }
 
     fn end(self, common: Common) -> Result {

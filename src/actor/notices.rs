@@ -113,7 +113,7 @@ impl<'a> Notices<'a> {
                 printable(&consumer),
                 describe_refusal(reason)
             ),
-            Notice::GroupChanged { members, slots } => log::info!(
+            Notice::GroupChanged { members, slots } => log::debug!(
                 "{name}: the group has {members} {}; this one handles {slots} of {SLOT_COUNT} slots",
                 if members == 1 { "member" } else { "members" }
             ),

@@ -11,6 +11,7 @@ const MEMBER_COUNT: usize = 4;
 fn cluster() -> Cluster {
     Cluster::new()
         .with("consumer/group", "workers")
+        .with("consumer/verbose", "1")
         .with("consumer/commit_interval", "10")
         .with_tower()
         .with_store()
