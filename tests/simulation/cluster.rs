@@ -146,32 +146,6 @@ impl World {
         }
     }
 
-    /// The partitions of which each store has a committed position on disk.
-    fn positions_of_all_stores(&self, consumer: &[u8]) -> BTreeSet<Name> {
-        let living: Vec<&Store> = self.stores.iter().filter(|store| !store.is_killed).collect();
-        let of_first = living.first().map(|store| store.disk.positions()).unwrap_or_default();
-        let names = of_first.into_keys().filter(|(of, _)| of == consumer).map(|(_, name)| name);
-        let have = |name: &Name| {
-            living.iter().all(|store| store.disk.durable_position(consumer, named(name)).is_some())
-        };
-        names.filter(have).collect()
-    }
-
-    /// While a consumer waits for its positions, it may get those that each store has. To be called before each turn.
-    fn note_positions(&mut self, id: NodeId) {
-        if let Role::Consumer(node) = &self.nodes[id].role
-            && node.consumer.is_waiting()
-            && let Some(of) = &node.oracle.named
-        {
-            let known = self.positions_of_all_stores(&of.name);
-            if let Role::Consumer(node) = &mut self.nodes[id].role
-                && let Some(of) = &mut node.oracle.named
-            {
-                of.known.retain(|name| known.contains(name));
-            }
-        }
-    }
-
     pub(super) fn start_store(&mut self, store: usize) -> Check {
         let Store { disk, host, nodes: None, is_killed: false, .. } = &self.stores[store] else {
             return Ok(());
