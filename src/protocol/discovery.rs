@@ -130,6 +130,8 @@ struct Endpoint {
     names: Vec<Box<[u8]>>,
     /// Since when the endpoint is in `Discovery::pending`; `None` if it is not.
     pending_ms: Option<u64>,
+    /// Whether a peer has ever responded there.
+    has_answered: bool,
 }
 
 struct Peer {
@@ -289,6 +291,7 @@ impl Discovery {
             return;
         }
         let silence_ms = self.silence_ms();
+        let has_restarted = self.has_restarted(sender, endpoint);
         match self.peers.get_mut(&key(sender, endpoint)) {
             Some(peer) if peer.endpoint == endpoint => {
                 let was_silent = now_ms >= peer.confirmed_ms + silence_ms;
@@ -298,10 +301,11 @@ impl Discovery {
                 }
             }
             // A tower announces the peer at another endpoint. The known endpoint stays while a tower still announces
-            // the peer there. Exception: an endpoint with a numeric address replaces one with a host name, because this
-            // node may be unable to resolve the host name.
+            // the peer there. First exception: an endpoint with a numeric address replaces one with a host name, because
+            // this node may be unable to resolve the host name. Second exception: the peer has restarted.
             Some(peer)
                 if now_ms < peer.confirmed_ms + self.timeout_ms
+                    && !has_restarted
                     && (!has_host_name(&peer.endpoint) || has_host_name(endpoint)) =>
             {
                 peer.heard_ms = now_ms;
@@ -318,6 +322,17 @@ impl Discovery {
                 }
             }
         }
+    }
+
+    /// Whether a peer with an address has probably restarted: a tower announces it at another port, and the connection to
+    /// the known endpoint has ended. A named producer keeps its address when it restarts. (A peer that has several hosts
+    /// has the same port at each of them.)
+    fn has_restarted(&self, sender: &[u8], endpoint: &str) -> bool {
+        let known = self.peers.get(&key(sender, endpoint)).map(|peer| &peer.endpoint);
+        let has_ended = |known: &String| {
+            self.endpoints.get(known).is_some_and(|known| known.has_answered && known.pending_ms.is_some())
+        };
+        is_address(sender) && known.is_some_and(|known| port(known) != port(endpoint) && has_ended(known))
     }
 
     /// Reports that a new peer, or one that was silent, is announced at a known endpoint.
@@ -444,6 +459,7 @@ impl Discovery {
     /// The peer at an endpoint has responded.
     pub fn handle_answer(&mut self, endpoint: &str) {
         let Some(known) = self.endpoints.get_mut(endpoint) else { return };
+        known.has_answered = true;
         if let Some(since_ms) = known.pending_ms.take() {
             self.pending.remove(&(since_ms, endpoint.to_owned()));
         }

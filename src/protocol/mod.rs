@@ -87,6 +87,7 @@
 //! | `producer` | numbers and publishes records, keeps those that are not acknowledged, answers FETCH |
 //! | `producer::copies` | how many stores have each record |
 //! | `producer::batch_subscribers` | whether every subscriber of the topic takes batches |
+//! | `producer::guard` | when a named producer may publish new records |
 //! | `producer::renewals` | when a producer with a twin may take a new address |
 //! | `producer::ack_stall` | detects that no store acknowledges records |
 //! | `consumer` | puts partitions in order and delivers their records |

@@ -8,11 +8,14 @@ use crate::partition_name::PartitionName;
 use crate::wire::{EncodeError, Message, Position, PositionTemplate, Subscription, id};
 use ack_stall::{AckStallDetector, Change};
 use copies::{Copies, IsPeer};
+use hold::Hold;
 use std::collections::VecDeque;
 
 pub mod ack_stall;
 pub mod batch_subscribers;
 pub mod copies;
+pub mod guard;
+mod hold;
 pub mod renewals;
 
 /// A new peer gets a HEAD after this time. By then the peer has subscribed and can send a FETCH. One HEAD serves all
@@ -141,6 +144,8 @@ pub struct Producer<P> {
     next: u64,
     /// The records from here on were not published under this address yet, see [`Producer::renew`].
     unpublished: u64,
+    /// New records wait, see [`Producer::hold`].
+    hold: Option<Hold>,
     head_interval_ms: u64,
     head_due_ms: Option<u64>,
     answers: Answers,
@@ -181,6 +186,7 @@ impl<P: Payload> Producer<P> {
             round_over_ms: None,
             next: 0,
             unpublished: 0,
+            hold: None,
             head_interval_ms,
             head_due_ms: None,
             answers: Answers::default(),
@@ -200,6 +206,22 @@ impl<P: Payload> Producer<P> {
             unpublished: first,
             ..self
         }
+    }
+
+    /// Continues a partition that an earlier producer has written: the records before `acknowledged` are acknowledged,
+    /// and `runs` are the records from there on. HEADs announce them, and peers fetch those that they lack. (If they were
+    /// published again, consumers of new records would take them for new ones.) If the partition has records, new
+    /// records wait until [`Producer::release`] is called, see [`Producer::hold`]. To be called before the first record
+    /// is published.
+    pub fn resumed(self, acknowledged: u64, runs: impl IntoIterator<Item = P>, now_ms: u64) -> Self {
+        let mut resumed = self.with_first_offset(acknowledged);
+        runs.into_iter().for_each(|run| resumed.keep(run, now_ms));
+        resumed.unpublished = resumed.next;
+        if resumed.next > 0 {
+            resumed.head_due_ms.get_or_insert(now_ms + resumed.head_interval_ms);
+            resumed.hold();
+        }
+        resumed
     }
 
     /// A record counts as acknowledged when `min_stores` different stores have it. 0 has the same effect as 1.
@@ -248,7 +270,7 @@ impl<P: Payload> Producer<P> {
     /// Publishes a run, and keeps it until all of its records are acknowledged. While earlier records are
     /// [unpublished](Producer::has_unpublished), the run is published after them.
     pub fn publish(&mut self, run: P, now_ms: u64, out: &mut Outbox<P>) {
-        let is_due = !self.has_unpublished();
+        let is_due = !self.has_unpublished() && self.hold.is_none();
         self.keep(run, now_ms);
         if is_due {
             self.publish_kept(self.kept.len() - 1, out);
@@ -267,10 +289,11 @@ impl<P: Payload> Producer<P> {
 
     /// Publishes the kept runs from `begin` on, as many as one turn may publish.
     fn publish_kept(&mut self, begin: usize, out: &mut Outbox<P>) {
+        let end = self.publishable_end();
         let Self { kept, record, records, are_batches_taken, unpublished, .. } = self;
         let (mut count, mut len_bytes) = (0, 0);
         for kept in kept.range_mut(begin..) {
-            if count >= MAX_AGAIN_COUNT || len_bytes >= MAX_AGAIN_LEN_BYTES {
+            if count >= MAX_AGAIN_COUNT || len_bytes >= MAX_AGAIN_LEN_BYTES || kept.first >= end {
                 break;
             }
             let run = kept.run.share();
@@ -291,15 +314,37 @@ impl<P: Payload> Producer<P> {
 
     /// Whether records wait to be published. [`Producer::handle_timeout`] is due then.
     pub fn has_unpublished(&self) -> bool {
-        self.unpublished < self.next
+        self.unpublished < self.publishable_end()
+    }
+
+    /// The records before this offset may be published.
+    fn publishable_end(&self) -> u64 {
+        self.hold.as_ref().map_or(self.next, |hold| hold.from)
+    }
+
+    /// Publishes no further new records until [`Producer::release`] is called. New records are kept meanwhile. All
+    /// earlier records remain available to peers.
+    pub fn hold(&mut self) {
+        self.hold = Some(Hold::new(self.publishable_end()));
+    }
+
+    /// Publishes the records that wait since [`Producer::hold`], and then all further ones.
+    pub fn release(&mut self) {
+        self.hold = None;
+    }
+
+    /// How many different stores have acknowledged records since [`Producer::hold`]. All stores without a name count as
+    /// one.
+    pub fn confirmations(&self) -> usize {
+        self.hold.as_ref().map_or(0, Hold::confirmations)
     }
 
     /// Handles a message from the network.
     pub fn handle_message(&mut self, message: &Message, from: &Sender, out: &mut Outbox<P>) {
         match message {
             // No store can have a record that was not published.
-            Message::Ack { sequence, .. } if self.is_own(message) && *sequence >= self.next => {
-                self.suspect(Twin::Beyond { sequence: *sequence, published: self.next });
+            Message::Ack { sequence, .. } if self.is_own(message) && *sequence >= self.publishable_end() => {
+                self.suspect(Twin::Beyond { sequence: *sequence, published: self.publishable_end() });
             }
             Message::Ack { sequence, store, .. } if self.is_own(message) && !self.is_read => {
                 if self.early_acks.len() < MAX_EARLY_ACKS {
@@ -309,11 +354,12 @@ impl<P: Payload> Producer<P> {
                 self.take_early_acks();
             }
             Message::Ack { sequence, store, .. } if self.is_own(message) => {
+                self.hold.iter_mut().for_each(|hold| hold.confirm(store));
                 let end = self.copies.handle_ack(store, from, *sequence + 1);
                 self.forget(end);
             }
             Message::Fetch { address, sequence, count, takes_batches, .. } if self.is_own(message) => {
-                let end = sequence.saturating_add(u64::from(*count)).min(self.next);
+                let end = sequence.saturating_add(u64::from(*count)).min(self.publishable_end());
                 // Stores answer requests for acknowledged records.
                 let start = (*sequence).max(self.first_kept);
                 let partition = PartitionName { topic: &self.topic, producer: &self.address };

@@ -15,6 +15,7 @@ mod limits;
 mod long_records;
 mod named;
 mod positions;
+mod resumed;
 mod rig;
 mod roles;
 #[path = "../common/run.rs"]

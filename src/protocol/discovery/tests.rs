@@ -298,3 +298,20 @@ fn an_endpoint_with_a_thousand_names_counts_as_a_few_peers() {
     assert_eq!(discovery.peers.len(), MAX_NAMES);
     assert_eq!(beacon(&mut discovery, b"real", B, 0), [Event::Connect(B.into())]);
 }
+
+#[test]
+fn a_peer_that_restarts_with_its_address_is_found_at_once() {
+    const ADDRESS: &[u8] = b"0123456789ABCDEF0123456789ABCDEF";
+    let mut discovery = discovery();
+    beacon(&mut discovery, ADDRESS, A, 0);
+    discovery.handle_answer(A);
+    // While the peer responds, another one with its address is ignored.
+    assert_eq!(beacon(&mut discovery, ADDRESS, B, 100), []);
+    discovery.handle_connection_ended(A, 200);
+    // Another tower may announce the same peer at another host, with the same port.
+    assert_eq!(beacon(&mut discovery, ADDRESS, "tcp://127.0.0.2:1001", 300), []);
+    let moved = [Event::Connect(B.into()), Event::Disconnect(A.into())];
+    assert_eq!(beacon(&mut discovery, ADDRESS, B, 400), moved);
+    discovery.handle_answer(B);
+    assert_eq!(beacon(&mut discovery, ADDRESS, A, 500), []);
+}
