@@ -132,6 +132,15 @@ fn create(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Creates a directory for one user, if it is missing, like [`create`].
+pub(super) fn create_private(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
+    match fs::metadata(dir) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(OpenError::NotADirectory { path: dir.to_path_buf() }),
+        Err(_) => check_links(dir).and_then(|()| create(dir, file_mode)),
+    }
+}
+
 /// The directory that contains `dir`.
 fn parent(dir: &Path) -> &Path {
     match dir.parent() {

@@ -31,6 +31,7 @@
 //! | `keys` | the format of keys and of the table of partitions |
 //! | `value` | the format of values of the table of records: a batch, or a chunk |
 //! | `chunk` | the format of chunks, from format 1 |
+//! | `outbox` | the outbox of a named producer, which is not part of a store's database |
 
 pub mod append;
 mod batch;
@@ -43,6 +44,7 @@ mod lmdb;
 mod log;
 pub mod opening;
 mod options;
+pub mod outbox;
 pub mod partitions;
 pub mod positions;
 mod records;

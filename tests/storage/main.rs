@@ -9,3 +9,4 @@ mod log;
 mod model;
 mod open;
 mod positions;
+mod outbox;

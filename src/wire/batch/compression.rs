@@ -101,6 +101,11 @@ impl<B: AsRef<[u8]>> CompressedBatch<B> {
         self.octets.as_ref()
     }
 
+    /// The container of the octets.
+    pub fn into_octets(self) -> B {
+        self.octets
+    }
+
     /// The same batch, without the ownership of its octets.
     pub fn borrowed(&self) -> CompressedBatch<&[u8]> {
         let Self { header, compression, .. } = *self;
