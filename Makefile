@@ -132,9 +132,10 @@ soak-simulation: deps ## random seeds of the simulation for SECONDS
 	DAFKA_SIM_SECONDS=$(SECONDS) cargo test --locked --test simulation -- \
 		--exact random_seeds_keep_every_invariant --ignored --nocapture
 
-soak-crash: deps ## kill stores and cut their power, ROUNDS times (50 here; DAFKA_SEED=n repeats a run)
+soak-crash: deps ## kill stores and cut their power, ROUNDS times (50 here; DAFKA_SEED=n repeats a run); kill a named producer 100 times
 	DAFKA_KILL_ROUNDS=$(SOAK_ROUNDS) cargo test --locked --test store -- kill:: power:: --nocapture --test-threads=1
 	DAFKA_DAMAGES=2000 cargo test --locked --test storage damage:: -- --nocapture --test-threads=1
+	DAFKA_LIVES=100 cargo test --locked --test e2e named_producers:: -- --nocapture
 
 soak-many: stage ## a thousand producers or consumers in one process
 	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS) -S c-tests -DDAFKA_MEMCHECK=ON >/dev/null

@@ -41,6 +41,7 @@ pub fn console_producer() -> Command {
                  waits until all records are acknowledged.";
     let delimiter = "Byte that ends each record, in place of the line end; it may be an escape sequence";
     let key_delimiter = "Bytes that end the key of each record; a record without them has no key";
+    let name = "Continue the partition of the last producer with this name; see the key producer/directory";
     let progress = "Print records, bytes and rates on standard error, each second and at the end";
     network_program("dafka_console_producer", about, Role::Node)
         .arg(delimiter_option(delimiter))
@@ -50,6 +51,7 @@ pub fn console_producer() -> Command {
             value("header", "name=value", "Add a header to each record; may be repeated")
                 .action(ArgAction::Append),
         )
+        .arg(value("name", "name", name))
         .arg(Arg::new("progress").long("progress").action(ArgAction::SetTrue).help(progress))
         .arg(topic("Topic to publish to"))
 }

@@ -158,10 +158,13 @@ fn options(command: Command, role: Role, defaults: &[(&str, &str)]) -> Result<Op
             ("sub", "tower/sub_address"),
             ("endpoints-file", "tower/endpoints_file"),
         ],
-        Role::Node => &[("pub", "beacon/pub_address"), ("sub", "beacon/sub_address")],
+        Role::Node => {
+            &[("pub", "beacon/pub_address"), ("sub", "beacon/sub_address"), ("name", "producer/name")]
+        }
     };
     for (option, key) in options {
-        if let Some(value) = matches.get_one::<OsString>(option) {
+        // Not every program has every option.
+        if let Ok(Some(value)) = matches.try_get_one::<OsString>(option) {
             given.insert((*key).into(), value.as_encoded_bytes().into());
         }
     }

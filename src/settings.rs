@@ -109,6 +109,17 @@ pub struct Producer {
     pub max_record_bytes: usize,
     /// `producer/compression`: how batches are compressed; `None` = not at all.
     pub compression: Option<Compression>,
+    /// `producer/name`: the producer continues the partition of earlier producers with this name.
+    pub name: Option<Vec<u8>>,
+    /// `producer/directory`: contains the outboxes of producers with names.
+    pub directory: OsString,
+    /// `producer/sync`: true = a producer with a name publishes a record only when the record is on disk in the outbox;
+    /// false = when the operating system has the record.
+    pub sync: bool,
+    /// `producer/start_stores`: how many stores must confirm the position of a producer that continues a partition.
+    pub start_stores: usize,
+    /// `producer/start_timeout`: how long it waits for them; `None` = without limit.
+    pub start_timeout_ms: Option<u64>,
     /// `producer/verbose`.
     pub verbose: bool,
 }
@@ -353,6 +364,11 @@ impl Producer {
             max_unsent_bytes: keys.bytes("producer/max_unsent_bytes", MAX_UNSENT_BYTES),
             max_record_bytes: keys.record_len("producer/max_record_bytes"),
             compression: keys.compression("producer/compression"),
+            name: keys.producer_name("producer/name"),
+            directory: keys.directory("producer/directory", "producerdb"),
+            sync: keys.sync("producer/sync"),
+            start_stores: keys.number("producer/start_stores", 1, 0, 1_000) as usize,
+            start_timeout_ms: u64::try_from(keys.number("producer/start_timeout", -1, -1, MAX_MS)).ok(),
             verbose: keys.flag("producer/verbose"),
         }
     }

@@ -87,6 +87,9 @@ pub enum Error {
     /// The store's database cannot be read.
     #[error(transparent)]
     Read(#[from] crate::storage::ReadError),
+    /// A named producer cannot use its outbox, or cannot continue its partition.
+    #[error("{0}")]
+    Outbox(String),
     /// A name is too long or holds a NUL.
     #[error("{0}")]
     Name(String),

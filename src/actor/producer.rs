@@ -34,11 +34,13 @@ use zmq::{POLLIN, PollEvents};
 
 mod intake;
 mod load;
+mod named;
 mod owner;
 mod press;
 mod send_queue;
 
 use intake::Intake;
+use named::{Continued, Named};
 use press::Press;
 use send_queue::{Acks, FLUSH, Limits, QUEUED};
 
@@ -110,12 +112,18 @@ pub fn run_counted(
     if topic.is_empty() {
         return Err(Error::Name("the topic is empty: it stands for all topics".into()));
     }
-    let name = new_address();
-    let mut producer = Producer::new(topic, name.as_bytes(), settings.producer.head_interval_ms)
-        .map_err(|error| Error::Name(format!("topic: {error}")))?
-        .with_min_stores(settings.producer.min_stores)
-        .with_max_fetches(settings.producer.max_fetches)
-        .unread();
+    let (named, name, mut producer) = match &settings.producer.name {
+        Some(name) => {
+            let (named, Continued { address, acknowledged, runs }) = Named::open(topic, name, settings)?;
+            let producer = new_producer(topic, &address, settings)?;
+            (Some(named), address, producer.resumed(acknowledged, runs, now_ms()))
+        }
+        None => {
+            let name = new_address();
+            let producer = new_producer(topic, &name, settings)?.unread();
+            (None, name, producer)
+        }
+    };
     let limits = Limits {
         max_record_len_bytes: settings.producer.max_record_bytes,
         max_unacked_bytes: match settings.producer.max_unacked {
@@ -152,8 +160,15 @@ pub fn run_counted(
         twin_warning: Warning::default(),
         intake,
         compressor: settings.producer.compression.map(Compressor::new),
+        named,
     };
     node_loop::run(role, Common::new(pipe, node, new_inbox(), Notices::new("Producer", "published")))
+}
+
+fn new_producer(topic: &[u8], address: &str, settings: &Settings) -> Result<Producer<Run>> {
+    let producer = Producer::new(topic, address.as_bytes(), settings.producer.head_interval_ms)
+        .map_err(|error| Error::Name(format!("topic: {error}")))?;
+    Ok(producer.with_min_stores(settings.producer.min_stores).with_max_fetches(settings.producer.max_fetches))
 }
 
 fn new_inbox() -> Inbox {
@@ -218,6 +233,8 @@ struct ProducerRole<'a> {
     intake: Intake,
     /// `None`: batches are not compressed.
     compressor: Option<Compressor>,
+    /// `None` without `producer/name`.
+    named: Option<Named>,
 }
 
 impl Role for ProducerRole<'_> {
@@ -227,8 +244,16 @@ impl Role for ProducerRole<'_> {
         let answers_ms = answers_due_ms(self.progress, now_ms);
         let renewal_ms = self.renewals.due_ms(self.is_ending());
         let records_ms = if self.intake.is_left() { Some(now_ms) } else { self.intake.gathers_until_ms() };
-        let due =
-            [self.producer.due_ms(), self.end_ms(), answers_ms, renewal_ms, records_ms, self.limit_end_ms()];
+        let named_ms = self.named.as_ref().and_then(Named::due_ms);
+        let due = [
+            self.producer.due_ms(),
+            self.end_ms(),
+            answers_ms,
+            renewal_ms,
+            records_ms,
+            self.limit_end_ms(),
+            named_ms,
+        ];
         // Not `flatten`: with so many items, the compiler compares also absent times, which valgrind reports.
         due.map(|due_ms| due_ms.unwrap_or(u64::MAX)).into_iter().min().filter(|&due_ms| due_ms < u64::MAX)
     }
@@ -240,10 +265,11 @@ impl Role for ProducerRole<'_> {
         if self.intake.is_left() || must_wait { PollEvents::empty() } else { POLLIN }
     }
 
-    /// Lends the press, unless records wait that come first, the producer compresses batches, or it ends. (A thread that
-    /// sends does not compress: a batch of one record hardly becomes shorter.)
+    /// Lends the press, unless records wait that come first, the producer compresses batches, has an outbox, or ends. (A
+    /// thread that sends does not compress: a batch of one record hardly becomes shorter.)
     fn begin_wait(&mut self, common: &mut Common) {
-        if !self.intake.is_left() && self.compressor.is_none() && self.terminating_since_ms.is_none() {
+        let may_lend = self.compressor.is_none() && self.named.is_none();
+        if may_lend && !self.intake.is_left() && self.terminating_since_ms.is_none() {
             self.intake.lend(Press::new(self.producer.lend(), common.node.publisher.lend()));
         }
     }
@@ -351,12 +377,15 @@ impl Role for ProducerRole<'_> {
         self.publish_taken(common, begun_ms);
         self.intake.take_gathered(begun_ms);
         self.publish_taken(common, begun_ms);
+        self.publish_written(common, begun_ms);
         let Common { node, outbox, .. } = common;
         self.progress = self.producer.poll_answers(&mut *node.requesters(), ANSWER_COUNT, outbox);
         self.producer.handle_timeout(now_ms(), outbox);
         self.inform_owner();
         let is_over = self.producer.is_done() || self.is_abandoned || self.has_timed_out();
-        let is_published = !self.producer.has_unpublished() && !self.intake.is_left();
+        let is_published = !self.producer.has_unpublished()
+            && !self.intake.is_left()
+            && (self.unwritten_count() == 0 || self.is_abandoned || self.has_timed_out());
         Ok(if self.terminating_since_ms.is_some() && is_over && is_published {
             Flow::End
         } else {
@@ -370,7 +399,9 @@ impl Role for ProducerRole<'_> {
 
     fn end(self, common: Common) -> Result {
         let (address, count) = (&common.node.address, self.producer.unproven());
-        if self.has_timed_out() && !self.is_abandoned && !self.producer.is_done() {
+        if let Some(named) = &self.named {
+            named.log_end(count);
+        } else if self.has_timed_out() && !self.is_abandoned && !self.producer.is_done() {
             log::warn!("Publisher: {address} ends, {count} records unacknowledged");
         } else if self.settings.producer.verbose {
             log::debug!("Producer: {address} ends, {count} records unacknowledged");
@@ -380,10 +411,16 @@ impl Role for ProducerRole<'_> {
 }
 
 impl ProducerRole<'_> {
+    /// When the producer ends although records are unacknowledged.
+    fn end_ms(&self) -> Option<u64> {
+        let named_ms = self.terminating_since_ms.and_then(|since_ms| self.named.as_ref()?.end_ms(since_ms));
+        named_ms.into_iter().chain(self.publisher_end_ms()).min()
+    }
+
     /// When a publisher of the first generation ends although records are unacknowledged: at most
     /// `publisher/terminate_timeout` after `$TERM`. Without a store, it does not wait, but it ends no earlier than
     /// [`STORE_CONNECTS_MS`] after its start, because a store may still be connecting.
-    fn end_ms(&self) -> Option<u64> {
+    fn publisher_end_ms(&self) -> Option<u64> {
         let since_ms = self.terminating_since_ms.filter(|_| self.dialect.ends_unacknowledged)?;
         let latest_ms = since_ms + self.settings.publisher.terminate_timeout_ms;
         match self.producer.may_be_stored() {
@@ -404,8 +441,18 @@ impl ProducerRole<'_> {
 
     /// Changes to a new address when another producer uses this producer's address. Of two producers with one address,
     /// stores keep only one record per offset, and ACKs reach both producers.
+    ///
+    /// A producer with a name does not change its address. It ends, or holds new records back.
     fn handle_twin(&mut self, common: &mut Common) -> Result {
         let (acknowledged, announced) = (self.producer.poll_twin(), common.node.twin());
+        if let Some(named) = &mut self.named {
+            let (address, now_ms) = (&common.node.address, now_ms());
+            announced.iter().for_each(|endpoint| named.handle_twin(address, endpoint, now_ms));
+            return match acknowledged {
+                Some(why) => Err(named.unknown_records(address, &why.to_string())),
+                None => named.follow_guard(&mut self.producer, address, now_ms),
+            };
+        }
         let sign = match (acknowledged, announced) {
             (Some(twin), _) => Some(twin.to_string()),
             (None, Some(endpoint)) => Some(format!("a node at {endpoint} announces it")),
@@ -471,7 +518,10 @@ impl ProducerRole<'_> {
 
     /// Informs the owner which records are acknowledged, and how many bytes are unacknowledged.
     fn inform_owner(&mut self) {
-        let acknowledged = self.received_count - self.producer.unproven();
+        // Records of earlier lives come first, and do not count here.
+        let recovered_count = self.named.as_ref().map_or(0, |named| named.recovered_count);
+        let total_count = recovered_count + self.received_count - self.unwritten_count();
+        let acknowledged = (total_count - self.producer.unproven()).saturating_sub(recovered_count);
         self.intake.set_acks(Acks {
             received_count: self.received_count,
             count: acknowledged,
@@ -481,7 +531,7 @@ impl ProducerRole<'_> {
         let now_ms = now_ms();
         self.acknowledged.0.store(acknowledged, Ordering::Relaxed);
         // With a twin, ACKs that prove nothing still free memory.
-        let freed_count = self.received_count.saturating_sub(self.producer.unacknowledged() as u64);
+        let freed_count = total_count.saturating_sub(self.producer.unacknowledged() as u64);
         if freed_count > self.freed_count {
             self.acknowledged_ms = Some(now_ms);
         }
@@ -491,6 +541,14 @@ impl ProducerRole<'_> {
             self.intake.set_default_limit(has_limit.then_some(UnackedLimit::DEFAULT_BYTES));
         }
         self.intake.report(self.producer.kept_len_bytes());
+        if let Some(named) = &mut self.named {
+            named.acknowledge(self.producer.proven_head().map_or(0, |head| head + 1));
+        }
+    }
+
+    /// How many records wait for the outbox.
+    fn unwritten_count(&self) -> u64 {
+        self.named.as_ref().map_or(0, Named::unwritten_count)
     }
 
     /// When the default limit of unacknowledged records ends, if it applies now.
@@ -529,6 +587,15 @@ impl ProducerRole<'_> {
             Some(compressor) if self.producer.are_batches_taken() => run.compressed(compressor),
             _ => run,
         };
-        self.producer.publish(run, now_ms, &mut common.outbox);
+        match &mut self.named {
+            Some(named) => named.add(run),
+            None => self.producer.publish(run, now_ms, &mut common.outbox),
+        }
+    }
+
+    /// Publishes the records that are in the outbox now, of a producer with a name.
+    fn publish_written(&mut self, common: &mut Common, now_ms: u64) {
+        let written = self.named.iter_mut().flat_map(|named| named.write(now_ms));
+        written.for_each(|run| self.producer.publish(run, now_ms, &mut common.outbox));
     }
 }

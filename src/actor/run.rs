@@ -3,6 +3,7 @@
 use crate::net::Frame;
 use crate::protocol::Payload;
 use crate::protocol::store::reader::Stored;
+use crate::storage::outbox::Kept;
 use crate::storage::{AsRecords, Records};
 use crate::wire::batch::{
     self, AnyBatch, Attributes, Batch, BatchBuilder, CompressedBatch, Compressor, MAX_UNPACKED_LEN_BYTES,
@@ -90,13 +91,18 @@ impl Part {
 impl From<Batch<Vec<u8>>> for Part {
     fn from(batch: Batch<Vec<u8>>) -> Part {
         // The batch may be kept for long, so it gets memory of its own length.
-        Part::from(batch.map(|mut octets| match octets.len() {
-            0..MIN_SHARED_LEN_BYTES => Frame::copy(&octets),
-            _ => {
-                octets.shrink_to_fit();
-                Frame::of(Arc::new(octets), Vec::as_slice)
-            }
-        }))
+        Part::from(batch.map(frame_of))
+    }
+}
+
+/// A frame of its own with these octets.
+fn frame_of(mut octets: Vec<u8>) -> Frame {
+    match octets.len() {
+        0..MIN_SHARED_LEN_BYTES => Frame::copy(&octets),
+        _ => {
+            octets.shrink_to_fit();
+            Frame::of(Arc::new(octets), Vec::as_slice)
+        }
     }
 }
 
@@ -238,6 +244,19 @@ impl From<CompressedBatch<Vec<u8>>> for Run {
     /// As for a batch in a frame.
     fn from(batch: CompressedBatch<Vec<u8>>) -> Run {
         batch.map(|octets| Frame::of(Arc::new(octets), Vec::as_slice)).into()
+    }
+}
+
+impl From<Kept> for Run {
+    /// The records of an outbox. A producer has written them, so a compressed batch can be unpacked.
+    fn from(kept: Kept) -> Run {
+        match kept {
+            Kept::One(content, timestamp_ms) => {
+                Run::Record(Single { content: frame_of(content), timestamp_ms })
+            }
+            Kept::Batch(AnyBatch::Plain(batch)) => batch.into(),
+            Kept::Batch(AnyBatch::Compressed(batch)) => batch.into(),
+        }
     }
 }
 

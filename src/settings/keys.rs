@@ -4,6 +4,7 @@ use super::{Commit, Isolation, OffsetReset, TopicMatch, TowerAddress};
 use crate::committed::is_consumer_name;
 use crate::net::canonical;
 use crate::slots::{GroupBy, is_of_group};
+use crate::storage::outbox::is_name;
 use crate::text::printable;
 use crate::wire::batch::Compression;
 use std::ffi::OsString;
@@ -249,6 +250,18 @@ impl<'a> Keys<'a> {
             Some(value) => OsString::from_vec(value),
             None => default.into(),
         }
+    }
+
+    /// The name of a producer. `None` when the key is not set, or empty.
+    pub(super) fn producer_name(&mut self, key: &'static str) -> Option<Vec<u8>> {
+        let value = self.value(key).filter(|value| !value.is_empty())?;
+        if is_name(&value) {
+            return Some(value);
+        }
+        let why = "must have at most 255 characters; each one except letters, digits, \".\", \"_\" and \"-\" counts \
+                   as three";
+        self.report(key, &value, why);
+        None
     }
 
     pub(super) fn host(&mut self, key: &'static str) -> String {

@@ -36,6 +36,9 @@ fn the_defaults_of_0_1_0_stay() {
     assert_eq!((settings.tower.max_connections, settings.tower.max_connections_per_host), (10_000, 2_000));
     assert!(settings.store.sync);
     assert_eq!(settings.store.file_mode, crate::storage::FILE_MODE);
+    assert_eq!((settings.producer.name, settings.producer.directory.to_str()), (None, Some("producerdb")));
+    assert!(settings.producer.sync);
+    assert_eq!((settings.producer.start_stores, settings.producer.start_timeout_ms), (1, None));
 }
 
 #[test]
@@ -55,8 +58,19 @@ fn values_are_read() {
         ("consumer/max_partitions", "1"),
         ("store/max_partitions", "1000"),
         ("store/max_partitions_per_peer", "900"),
+        ("producer/name", "station 7"),
+        ("producer/directory", "/srv/outboxes"),
+        ("producer/sync", "never"),
+        ("producer/start_stores", "0"),
+        ("producer/start_timeout", "0"),
     ]);
     assert_eq!(problems, []);
+    assert_eq!(settings.producer.name.as_deref(), Some(&b"station 7"[..]));
+    assert_eq!(
+        (settings.producer.directory.to_str(), settings.producer.sync),
+        (Some("/srv/outboxes"), false)
+    );
+    assert_eq!((settings.producer.start_stores, settings.producer.start_timeout_ms), (0, Some(0)));
     assert_eq!(settings.beacon.sub_addresses, ["tcp://a:1", "inproc://tower"]);
     assert_eq!(settings.beacon.connect_timeout_ms, None);
     assert_eq!(settings.consumer.offset_reset, Some(OffsetReset::Earliest));
@@ -139,6 +153,11 @@ fn an_invalid_value_is_reported_and_the_default_is_used() {
         ("store/file_mode", "700"),
         ("store/file_mode", "0240"),
         ("producer/min_stores", "0"),
+        ("producer/name", &"/".repeat(86)),
+        ("producer/directory", ""),
+        ("producer/sync", "sometimes"),
+        ("producer/start_stores", "-1"),
+        ("producer/start_timeout", "-2"),
         ("producer/max_unacked_bytes", "-1"),
         ("producer/max_unsent_bytes", "-1"),
         ("store/max_unsent_bytes", "much"),

@@ -15,6 +15,7 @@ mod groups;
 mod isolation;
 mod latest;
 mod limits;
+mod named_producers;
 mod octets;
 mod options;
 mod output;

@@ -79,7 +79,7 @@ fn help_is_printed_on_standard_output() {
                     "TOPIC",
                 ],
                 "dafka_console_producer" => {
-                    &["--delimiter", "--null", "--key-delimiter", "--header", "--progress", "TOPIC"]
+                    &["--delimiter", "--null", "--key-delimiter", "--header", "--name", "--progress", "TOPIC"]
                 }
                 "dafka_perf_store" | "dafka_perf_consumer" => &["COUNT", "SIZE"],
                 _ => &[],
@@ -144,6 +144,8 @@ fn bad_options_of_the_console_programs_are_refused() {
     ] {
         assert_refused(&cluster, "dafka_console_consumer", options, &["topic"], words);
     }
+    let words = ["producer/name", "255"];
+    assert_refused(&cluster, "dafka_console_producer", &["--name", &long], &["topic"], &words);
     let long_value = format!("name={}", "x".repeat(65_533));
     for (header, word) in [
         ("name", "NAME=VALUE, not name"),
