@@ -141,6 +141,7 @@ fn the_oracle_reports_wrong_deliveries() {
     let name: model::Name = (b"a".to_vec(), b"P".to_vec());
     model.add_partition(name.clone(), 1);
     let records: Vec<_> = (0..4).map(|_| model.publish(&name, 40, Some(0))).collect();
+    model.send(&name, 4);
     let oracle = |start| {
         let mut oracle = oracle::Oracle::new(start);
         oracle.subscribe(b"a", &model::Model::default(), 0);

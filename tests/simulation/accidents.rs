@@ -91,6 +91,14 @@ impl Plan {
                 self.at(random, Action::CrashConsumer { consumer });
             }
         }
+        if random.chance(400) && !self.has_hostiles && !self.has_twins {
+            self.has_restarts = true;
+            for _ in 0..random.between(1, 10) {
+                let (producer, written) = (random.next(), random.below(5));
+                let down = random.pick(&[MS, 100 * MS, SECOND, 6 * SECOND]);
+                self.at(random, Action::RestartProducer { producer, written, down });
+            }
+        }
     }
 
     fn count(&self, is_it: impl Fn(&Action) -> bool) -> u64 {

@@ -47,6 +47,11 @@ impl World {
                     self.stop(id);
                 }
             }
+            Action::RestartProducer { producer, written, down } => {
+                if let Some(id) = self.living(&self.producers, producer) {
+                    self.restart_producer(id, written, down);
+                }
+            }
             Action::CrashConsumer { consumer } => {
                 let id = self.living(&self.consumers, consumer);
                 if let Some(id) = id

@@ -256,6 +256,11 @@ impl World {
         if self.plan.has_twins && self.renew(id)? {
             return Ok(());
         }
+        if outcome.is_refused {
+            // Whoever runs the producer starts it again.
+            self.restart_producer(id, 0, SECOND);
+            return Ok(());
+        }
         if let Role::Producer(producer) = &self.nodes[id].role {
             let name = producer.name.clone();
             let kept = producer.producer.unacknowledged() as u64;
@@ -348,6 +353,13 @@ impl World {
             Ok(Message::Commit { position, .. }) => {
                 let name = (position.subject.to_vec(), position.address.to_vec());
                 self.model.commit(position.topic, name, position.sequence);
+            }
+            Ok(Message::Record(position) | Message::Records(position) | Message::Head(position))
+                if matches!(&node.role, Role::Producer(_)) =>
+            {
+                let count = content.as_ref().map_or(1, Payload::record_count);
+                let name = (position.subject.to_vec(), position.address.to_vec());
+                self.model.send(&name, position.sequence + count);
             }
             Ok(Message::DirectHead { position, store }) if is_reader && !store.is_empty() => {
                 let name = (position.subject.to_vec(), position.address.to_vec());

@@ -27,6 +27,8 @@ pub(crate) enum Action {
     // The application ends the producer, which waits for acknowledgements.
     EndProducer { producer: u64 },
     CrashProducer { producer: u64 },
+    // The named producer is killed, and starts again. Up to `written` records are in its outbox and not published.
+    RestartProducer { producer: u64, written: u64, down: Time },
     CrashConsumer { consumer: u64 },
     CrashStore { store: u64, is_power_cut: bool, down: Time },
     // This store never starts again.
@@ -94,6 +96,8 @@ pub(crate) struct Plan {
     pub(crate) has_monitors: bool,
     pub(crate) has_hostiles: bool,
     pub(crate) has_twins: bool,
+    /// Producers are named, and restart.
+    pub(crate) has_restarts: bool,
     /// Only ACKs reveal twins; beacons do not, as when both producers use the same port on different hosts.
     pub(crate) has_hidden_twins: bool,
     /// Some consumers deliver only acknowledged records, and keep at most so many bytes of records that are not

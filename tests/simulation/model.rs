@@ -12,8 +12,10 @@ pub(crate) type Name = (Vec<u8>, Vec<u8>);
 pub(crate) struct Partition {
     /// The offset of the first record that is published.
     pub(crate) first: u64,
-    /// The published records, from `first` on.
+    /// The published records, from `first` on. A named producer may have to wait before it sends the last ones.
     pub(crate) records: Vec<Record>,
+    /// The producer has sent the records before this offset, or a HEAD for them.
+    pub(crate) sent: u64,
     /// How many stores must have a record before its producer may drop it.
     pub(crate) min_stores: usize,
     /// RECORDs or ACKs of it were forged.
@@ -66,6 +68,7 @@ impl Model {
         let partition = Partition {
             first,
             records: Vec::new(),
+            sent: first,
             min_stores,
             is_forged: false,
             has_false_heads: false,
@@ -161,6 +164,13 @@ impl Model {
             (is_same || published.content == record.content)
                 && (may_lack_attributes || published.attributes() == record.attributes())
         })
+    }
+
+    /// A producer has sent the records before `end`, or a HEAD for them.
+    pub(crate) fn send(&mut self, name: &Name, end: u64) {
+        if let Some(partition) = self.partitions.get_mut(name) {
+            partition.sent = end.max(partition.sent);
+        }
     }
 
     pub(crate) fn acknowledge(&mut self, store: usize, name: Name, end: u64) {

@@ -16,6 +16,7 @@ use dafka::protocol::ingest::Statistics;
 use dafka::protocol::notice::Notice;
 use dafka::protocol::producer::Producer;
 use dafka::protocol::producer::batch_subscribers::BatchSubscribers;
+use dafka::protocol::producer::guard::{Guard, Step};
 use dafka::protocol::producer::renewals::Renewals;
 use dafka::protocol::store::comparison::Divergence;
 use dafka::protocol::store::reader::Reader;
@@ -116,6 +117,8 @@ pub(crate) struct ProducerNode {
     pub(crate) has_heard_of_twin: bool,
     /// Decides when it takes a new address because of a twin.
     pub(crate) renewals: Renewals,
+    /// Decides when it publishes new records, if it continues a partition.
+    pub(crate) guard: Option<Guard>,
 }
 
 impl ProducerNode {
@@ -129,7 +132,25 @@ impl ProducerNode {
             kept: VecDeque::new(),
             has_heard_of_twin: false,
             renewals: Renewals::default(),
+            guard: None,
         }
+    }
+
+    /// As the actor of a named producer does. Returns false when the producer must end, because another one has its
+    /// address.
+    fn follow_guard(&mut self, now_ms: u64) -> Result<bool, String> {
+        let Some(guard) = &mut self.guard else { return Ok(true) };
+        if let Some(twin) = self.producer.poll_twin() {
+            return Err(format!("a named producer has found unknown records: {twin}"));
+        }
+        match guard.poll_step(self.producer.confirmations(), now_ms) {
+            Some(Step::Release) => self.producer.release(),
+            Some(Step::Hold) => self.producer.hold(),
+            Some(Step::Refuse) => return Ok(false),
+            Some(Step::TimeOut) => return Err("a start has timed out, without a limit".to_owned()),
+            None => {}
+        }
+        Ok(true)
     }
 }
 
@@ -197,6 +218,8 @@ pub(crate) struct Outcome {
     pub(crate) job: bool,
     /// The producer has nothing left to do.
     pub(crate) has_ended: bool,
+    /// The named producer ends, because another one has its address.
+    pub(crate) is_refused: bool,
     /// New differences to other stores.
     pub(crate) divergences: Vec<Noticed>,
     /// What the writer had gathered, in bytes of content and in records, when it took its last message.
@@ -213,7 +236,8 @@ impl Node {
         match &self.role {
             Role::Producer(node) => {
                 let renewal_ms = node.renewals.due_ms(node.is_terminating);
-                node.producer.due_ms().into_iter().chain(renewal_ms).min()
+                let guard_ms = node.guard.as_ref().and_then(Guard::due_ms);
+                node.producer.due_ms().into_iter().chain(renewal_ms).chain(guard_ms).min()
             }
             Role::Consumer(node) => {
                 let own =
@@ -305,6 +329,7 @@ impl Node {
                     return Err(format!("a producer with a twin has forgotten {forgotten} records"));
                 }
                 node.kept.drain(..forgotten);
+                outcome.is_refused = !node.follow_guard(now_ms)?;
                 let is_answering =
                     node.producer.poll_answers(&mut AllRead, turn.answers, out) != Progress::Idle;
                 node.producer.handle_timeout(now_ms, out);

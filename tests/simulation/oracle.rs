@@ -107,7 +107,7 @@ impl Oracle {
         }
         if self.was_subscribed.insert(topic.to_vec()) {
             for (name, partition) in model.partitions.iter().filter(|(name, _)| name.0 == topic) {
-                self.published_before.insert(name.clone(), partition.end());
+                self.published_before.insert(name.clone(), partition.sent);
             }
         }
     }

@@ -97,6 +97,9 @@ impl World {
         if self.plan.has_twins {
             self.look_for_twin(id, beacon.sender, beacon.endpoint);
         }
+        if self.plan.has_restarts {
+            self.look_for_other_life(id, beacon.sender, beacon.endpoint);
+        }
         let node = &mut self.nodes[id];
         let (mut news, now_ms) = (Vec::new(), node.clock.now_ms(self.now));
         match node.peers.discovery.may_exchange_with(beacon.traffic) {

@@ -17,7 +17,7 @@ use dafka::protocol::discovery::Discovery;
 use dafka::protocol::producer::Producer;
 use dafka::protocol::store::reader::Reader;
 use dafka::protocol::store::replica::Replica;
-use dafka::protocol::{Outbox, subscriptions};
+use dafka::protocol::{Outbox, Payload, subscriptions};
 use dafka::storage::PartitionName;
 use dafka::wire::{Message, NodeBeacon, TowerBeacon};
 use divergences::Divergences;
@@ -31,6 +31,7 @@ mod commits;
 mod connections;
 mod divergences;
 pub(crate) mod hostile;
+mod lives;
 mod towers;
 mod twins;
 
@@ -77,6 +78,7 @@ enum Event {
     Restore { store: usize, disk: SimDisk, down: Time },
     StartTower(usize),
     StartConsumer { start: Start, topics: Vec<Vec<u8>>, named: Option<Named> },
+    StartLife(lives::Life),
     Subscribed { node: NodeId, topic: &'static [u8] },
     Resume(NodeId),
     ResumeTopic { node: NodeId, topic: &'static [u8] },
@@ -189,7 +191,7 @@ pub(crate) struct World {
     producers: Vec<NodeId>,
     /// Producers that started with the address of another one.
     twins: Vec<NodeId>,
-    /// When a producer last took a new address.
+    /// When a producer last took a new address, or started again.
     renewed_at: Time,
     consumers: Vec<NodeId>,
     model: Model,
@@ -300,6 +302,7 @@ impl World {
                 self.towers[tower].is_alive = true;
             }
             Event::StartConsumer { start, topics, named } => self.start_consumer(start, topics, named),
+            Event::StartLife(life) => self.start_life(life),
             Event::Subscribed { node, topic } => self.subscribe(node, topic),
             Event::Resume(node) => {
                 if let Role::Consumer(consumer) = &mut self.nodes[node].role {
