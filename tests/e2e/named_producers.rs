@@ -2,6 +2,8 @@
 
 use crate::e2e::{Cluster, Program, QUIET, contents, lines};
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 
 /// Lines that a life gets in the test that kills it.
 const LINES_PER_LIFE: usize = 2_000;
@@ -152,6 +154,28 @@ fn a_second_life_is_refused() {
     first.finish("the end of its input");
 }
 
+fn copy_dir(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-r").args([from, to]).status().expect("cp").success());
+}
+
+#[test]
+fn a_life_with_a_copied_outbox_is_refused_while_the_other_one_runs() {
+    let cluster = cluster().with_store();
+    let first = life(&cluster);
+    first.feed(&lines("first", 10));
+    let mut live = cluster.consumer("topic");
+    live.lines(10, "records of the first life");
+    copy_dir(&cluster.dir().join("producerdb"), &cluster.dir().join("copy"));
+    // It listens for long, because the machine may be busy.
+    let settings = [("producer/directory", "copy"), ("beacon/interval", "4000")];
+    let text = "probably with a copy of the outbox copy/topic/me; this producer ends";
+    life_with(&cluster, &settings).expect_exit("another producer with its address", 1, &[text]);
+    // The first one continues.
+    first.feed(&lines("more", 10));
+    live.lines(10, "more records of the first life");
+    first.finish("the end of its input");
+}
+
 #[test]
 fn a_life_with_an_old_outbox_is_refused() {
     let cluster = cluster().with_store();
@@ -161,9 +185,6 @@ fn a_life_with_an_old_outbox_is_refused() {
         life.finish("the end of its input");
     };
     let (outbox, copy) = (cluster.dir().join("producerdb"), cluster.dir().join("copy"));
-    let copy_dir = |from: &std::path::Path, to: &std::path::Path| {
-        assert!(std::process::Command::new("cp").arg("-r").args([from, to]).status().unwrap().success());
-    };
     publish("first");
     copy_dir(&outbox, &copy);
     publish("second");
