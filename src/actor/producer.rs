@@ -10,8 +10,8 @@ use super::node_loop;
 use super::notices::Notices;
 use super::role::{Flow, Receives, Role};
 use super::{
-    ANSWER_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_REQUEST_BYTES, Result, Run, Single, answers_due_ms,
-    new_address,
+    ANSWER_COUNT, BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_REQUEST_BYTES, Result, Run, Single,
+    answers_due_ms, new_address,
 };
 use crate::net::{Connection, Frame, Kind, Origin, Peer, Pipe, TERM, UnsentLimit, Warning, now_ms, unix_ms};
 use crate::protocol::{
@@ -69,6 +69,10 @@ const ACKS_PAUSE_MS: u64 = 3_000;
 
 /// How long a running store may need to connect to a new producer.
 const STORE_CONNECTS_MS: u64 = 1_000;
+
+/// A producer with a name publishes this number of records in a turn, more than other producers do: all of them share one
+/// synchronization of its outbox.
+const MAX_WRITTEN_COUNT: usize = 16_384;
 
 /// The command that publishes the records of a batch. For records with attributes that travel through the pipe.
 const BATCH: &[u8] = b"$BATCH";
@@ -372,7 +376,7 @@ impl Role for ProducerRole<'_> {
 
     fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
         self.handle_twin(common)?;
-        self.intake.begin_turn();
+        self.intake.begin_turn(if self.named.is_some() { MAX_WRITTEN_COUNT } else { BATCH_COUNT });
         let begun_ms = common.clock.now_ms();
         self.publish_taken(common, begun_ms);
         self.intake.take_gathered(begun_ms);

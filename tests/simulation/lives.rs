@@ -84,7 +84,10 @@ impl World {
         let (mut entries, mut entry, mut len_bytes) = (Vec::new(), Vec::new(), 0);
         for record in records {
             let count = self.random.between(1, self.plan.turn.max_run_count) as usize;
-            if entry.len() >= count || len_bytes + record.content.len() > MAX_ENTRY_LEN_BYTES {
+            // An earlier life may have run as a node of 0.1.0, whose records have no timestamps.
+            let is_other = |last: &Record| last.timestamp_ms.is_some() != record.timestamp_ms.is_some();
+            let is_long = len_bytes + record.content.len() > MAX_ENTRY_LEN_BYTES;
+            if entry.len() >= count || is_long || entry.last().is_some_and(is_other) {
                 entries.extend(Some(std::mem::take(&mut entry)).filter(|entry: &Vec<_>| !entry.is_empty()));
                 len_bytes = 0;
             }

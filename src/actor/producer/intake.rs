@@ -117,9 +117,9 @@ impl Intake {
         Some(run)
     }
 
-    /// Begins another turn.
-    pub(super) fn begin_turn(&mut self) {
-        self.quota = BATCH_COUNT;
+    /// Begins another turn, which publishes at most `count` records.
+    pub(super) fn begin_turn(&mut self, count: usize) {
+        self.quota = count;
     }
 
     /// Counts records that are published.
