@@ -330,6 +330,14 @@ extern "C" {
 //  (memory limit for records that wait for acknowledgement), and
 //  `producer/max_record_bytes` (maximum length of a record).
 //
+//  With `producer/name`, a producer continues the partition of the last
+//  producer with the same name and topic, also when that one was killed. It
+//  keeps its records in `producer/directory` until they are acknowledged. If it
+//  continues a partition, it publishes new records when `producer/start_stores`
+//  stores have responded. `zactor_new` and `dafka_producer_msg_send` do not
+//  wait for this. While another producer uses the same name and topic in the
+//  same directory, the producer logs an error and ends.
+//
 //  COMMANDS
 //
 //  Programs that write to the actor's pipe directly (`zsock_send`, `zmsg_send`)
@@ -423,7 +431,9 @@ DAFKA_EXPORT void
 //  restored snapshot. The producer logs the change and continues in a new
 //  partition. It publishes all unacknowledged records again in the new
 //  partition, numbered from 0. A string that this function returned before the
-//  change stays valid and holds the old address.
+//  change stays valid and holds the old address. A producer with
+//  `producer/name` does not change its address, and has the address of the last
+//  producer with this name.
 DAFKA_EXPORT const char *
     dafka_producer_address (zactor_t *self);
 
@@ -432,7 +442,9 @@ DAFKA_EXPORT const char *
 //  before. An acknowledged record is on the disks of `producer/min_stores`
 //  different stores (1 by default), unless `store/sync` is `never`. Records
 //  that are sent during the call do not prolong the wait. A producer that
-//  gathers records publishes them at once.
+//  gathers records publishes them at once. Records of an earlier producer with
+//  the same `producer/name` come before all records that were sent to this one.
+//  They do not count if none were sent.
 //
 //  `timeout_msecs` limits the wait, in milliseconds. -1: no limit. 0: the
 //  function only checks.

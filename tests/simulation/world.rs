@@ -17,7 +17,7 @@ use dafka::protocol::discovery::Discovery;
 use dafka::protocol::producer::Producer;
 use dafka::protocol::store::reader::Reader;
 use dafka::protocol::store::replica::Replica;
-use dafka::protocol::{Outbox, Payload, subscriptions};
+use dafka::protocol::{Outbox, subscriptions};
 use dafka::storage::PartitionName;
 use dafka::wire::{Message, NodeBeacon, TowerBeacon};
 use divergences::Divergences;

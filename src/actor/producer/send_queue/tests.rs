@@ -66,7 +66,7 @@ impl Ends {
                 self.intake.take();
             }
             self.publish();
-            self.intake.begin_turn();
+            self.intake.begin_turn(1_000);
             self.intake.report(0);
         }
     }
@@ -144,7 +144,7 @@ fn a_turn_publishes_a_limited_number_of_records() {
         let turn = ends.publish();
         counts.push(turn.len());
         published.extend(turn);
-        ends.intake.begin_turn();
+        ends.intake.begin_turn(1_000);
     }
     // Whole batches of 129 records, until a turn has 1,000 records.
     assert_eq!(counts, [1_032, 1_032, 436]);
@@ -439,7 +439,7 @@ fn records_keep_their_order_whether_the_sender_or_the_actor_publishes_them() {
                     queued += run.record_count();
                     publisher.publish(run);
                 }
-                intake.begin_turn();
+                intake.begin_turn(1_000);
             }
             intake.report(0);
             if is_over {
