@@ -12,5 +12,6 @@ mod disk;
 mod faults;
 mod growth;
 mod kill;
+mod outbox;
 mod power;
 mod start;
