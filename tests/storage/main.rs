@@ -8,5 +8,5 @@ mod format_1;
 mod log;
 mod model;
 mod open;
-mod positions;
 mod outbox;
+mod positions;
