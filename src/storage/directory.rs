@@ -115,8 +115,7 @@ fn is_ours(name: &OsStr) -> bool {
 /// Creates the directory and its missing parents. When this function has returned, the created directories survive a
 /// power loss.
 fn create(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
-    let missing: Vec<&Path> =
-        dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    let missing = missing(dir);
     fs::create_dir_all(parent(dir)).map_err(failed("create the directory", dir))?;
     // Users who may read the files may also enter the directory.
     let dir_mode = 0o700 | file_mode | (file_mode & 0o444) >> 2;
@@ -126,18 +125,27 @@ fn create(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
         }
         _ => {}
     }
-    for created in missing {
-        sync(parent(created))?;
-    }
-    Ok(())
+    missing.into_iter().try_for_each(|created| sync(parent(created)))
 }
 
-/// Creates a directory for one user, if it is missing, like [`create`].
-pub(super) fn create_private(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
+/// The directory and its parents, as far as they do not exist.
+fn missing(dir: &Path) -> Vec<&Path> {
+    dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect()
+}
+
+/// Creates a directory and its missing parents, for one user. When this function has returned, the created directories
+/// survive a power loss.
+pub(super) fn create_private(dir: &Path) -> Result<(), OpenError> {
     match fs::metadata(dir) {
         Ok(metadata) if metadata.is_dir() => Ok(()),
         Ok(_) => Err(OpenError::NotADirectory { path: dir.to_path_buf() }),
-        Err(_) => check_links(dir).and_then(|()| create(dir, file_mode)),
+        Err(_) => {
+            check_links(dir)?;
+            let missing = missing(dir);
+            let created = DirBuilder::new().mode(0o700).recursive(true).create(dir);
+            created.map_err(failed("create the directory", dir))?;
+            missing.into_iter().try_for_each(|created| sync(parent(created)))
+        }
     }
 }
 
@@ -152,12 +160,22 @@ fn parent(dir: &Path) -> &Path {
 /// Synchronizes the entries of a directory, and the directory's own entry in its parent. The process that created these
 /// entries may have been killed before it synchronized them.
 pub(super) fn sync_with_parent(dir: &Path) -> Result<(), OpenError> {
+    sync_with_parents(dir, 1)
+}
+
+/// As [`sync_with_parent`], for so many of the directories: `dir`, its parent, and so on.
+pub(super) fn sync_with_parents(dir: &Path, count: usize) -> Result<(), OpenError> {
     sync(dir)?;
-    match sync(parent(dir)) {
-        // A process without access to the parent cannot have created the directory.
-        Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        synced => synced,
+    let mut dir = dir;
+    for _ in 0..count {
+        dir = parent(dir);
+        match sync(dir) {
+            // A process without access to the parent cannot have created the directory.
+            Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
     }
+    Ok(())
 }
 
 /// Synchronizes the entries of a directory to disk.

@@ -13,15 +13,19 @@ use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::directory::{self, Lock, failed};
 use super::error::OpenError;
 use super::records::Records;
 use crate::text::printable_path;
 use crate::wire::batch::AnyBatch;
-use files::{Entry, Note};
+use entry::Entry;
+use files::{Current, Found, Note};
 
+mod entry;
 mod files;
+mod number;
 
 /// The length of an address.
 pub const ADDRESS_LEN: usize = 32;
@@ -33,7 +37,14 @@ const FILE_LEN_BYTES: u64 = 8 << 20;
 const FILE_MODE: u32 = 0o600;
 
 /// The most slices that one system call writes.
-const MAX_SLICES: usize = 1_024;
+const MAX_SLICES: usize = 1_000;
+
+/// How many directories belong to an outbox: its own one, that of its topic, and `base`.
+const OUTBOX_DEPTH: usize = 3;
+
+/// The time between two notes of the acknowledged records. Each note is a write to another part of the file, which the
+/// next synchronization includes.
+const NOTE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why an outbox cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -98,21 +109,24 @@ pub struct Outbox {
     address: [u8; ADDRESS_LEN],
     /// The first offset of each file. The last file is `current`.
     firsts: VecDeque<u64>,
-    current: File,
-    /// The length of the current file's complete entries.
-    len_bytes: u64,
-    /// A write has failed. The current file may have a part of it after `len_bytes`.
+    current: Current,
+    /// The current file may have a part of a failed write after its complete entries.
     is_torn: bool,
+    /// The next records cannot go to the current file.
+    must_begin_file: bool,
     next: u64,
     acknowledged: u64,
+    /// The `acknowledged` in the note of the current file.
+    noted: u64,
+    noted_at: Instant,
     // Dropped last.
     _lock: Lock,
 }
 
 impl Outbox {
     /// Opens the outbox of a producer, and creates it if it does not exist. `base` contains the outboxes of all
-    /// producers. `new_address` becomes the address of a new outbox. With `is_synced`, records are on disk when they
-    /// have been appended.
+    /// producers. `new_address` becomes the address of an outbox that has never had records. With `is_synced`, records
+    /// are on disk when they have been appended.
     ///
     /// # Errors
     /// See [`OutboxError`].
@@ -126,45 +140,65 @@ impl Outbox {
         let topic = file_name(topic).ok_or(OutboxError::TooLong { what: "the topic" })?;
         let name = file_name(name).ok_or(OutboxError::TooLong { what: "the name" })?;
         let dir = base.join(topic).join(name);
-        directory::create_private(&dir, FILE_MODE)?;
+        directory::create_private(&dir)?;
         let lock = directory::lock(&dir, FILE_MODE).map_err(|error| match error {
             OpenError::Locked { path } => OutboxError::InUse { path },
             error => OutboxError::Open(error),
         })?;
-        let found = files::load(&dir)?;
-        if is_synced {
-            // A process that was killed may have created entries without synchronizing them.
-            directory::sync_with_parent(&dir)?;
-        }
-        let address = found.address.unwrap_or(*new_address);
-        let note = Note { acknowledged: found.acknowledged };
-        let (firsts, current, len_bytes) = match found.last {
-            // After a power failure, the note may be newer than the records.
-            Some((file, len_bytes)) if found.acknowledged <= found.end => (found.firsts, file, len_bytes),
-            _ => {
-                let new = files::create(&dir, found.acknowledged, &address, note, is_synced)
-                    .map_err(failed("create a file in", &dir))?;
-                (found.firsts.into_iter().chain([found.acknowledged]).collect(), new, files::HEADER_LEN)
+        let Found { mut firsts, last, torn_bytes, acknowledged, first, kept, end } = files::load(&dir)?;
+        // A process that was killed may have created entries without synchronizing them.
+        directory::sync_with_parents(&dir, OUTBOX_DEPTH)?;
+        let has_records = end > 0 || acknowledged > 0;
+        let (current, is_new) = match last {
+            Some(last) => (last, false),
+            None => {
+                firsts.push_back(0);
+                let new = files::create(&dir, 0, *new_address, is_synced, Note { acknowledged: 0 });
+                (new.map_err(failed("create a file in", &dir))?, true)
             }
         };
-        let next = found.end.max(found.acknowledged);
-        let acknowledged = found.acknowledged;
+        // Without records, the file has another address.
+        let can_continue = has_records && current.header.is_synced == is_synced && acknowledged <= end;
         let mut outbox = Outbox {
+            address: if has_records { current.header.address } else { *new_address },
             dir,
             is_synced,
-            address,
             firsts,
             current,
-            len_bytes,
-            // The end of the current file may be torn.
-            is_torn: true,
-            next,
+            is_torn: !is_new,
+            must_begin_file: !is_new && !can_continue,
+            // After a power failure, the note may be newer than records that were not synchronized.
+            next: end.max(acknowledged),
             acknowledged,
+            noted: 0,
+            noted_at: Instant::now(),
             _lock: lock,
         };
+        if !is_new {
+            outbox.repair(torn_bytes).map_err(failed("repair the outbox", &outbox.dir))?;
+        }
         outbox.remove_acknowledged();
-        let address = String::from_utf8_lossy(&address).into_owned();
-        Ok((outbox, Contents { address, acknowledged, first: found.first, kept: found.kept }))
+        let address = String::from_utf8_lossy(&outbox.address).into_owned();
+        Ok((outbox, Contents { address, acknowledged, first, kept }))
+    }
+
+    /// Removes an interrupted write, and synchronizes the records that were found: they will be published.
+    fn repair(&mut self, torn_bytes: u64) -> io::Result<()> {
+        if torn_bytes > 0 {
+            log::warn!(
+                "Producer: the last write to the outbox {} was interrupted; removed its {torn_bytes} bytes",
+                printable_path(&self.dir)
+            );
+        }
+        self.cut()?;
+        if self.is_synced {
+            self.current.file.sync_data()?;
+        }
+        if self.is_wasteful() {
+            // If this fails, the old file stays.
+            let _ = self.begin_file();
+        }
+        Ok(())
     }
 
     /// The directory.
@@ -182,45 +216,67 @@ impl Outbox {
     /// # Errors
     /// The error of the operating system.
     pub fn append<'a>(&mut self, runs: impl IntoIterator<Item = Records<'a>>) -> io::Result<()> {
-        if self.is_torn {
-            self.current.set_len(self.len_bytes)?;
-            self.current.seek(SeekFrom::Start(self.len_bytes))?;
-            self.is_torn = false;
-        }
-        if self.len_bytes >= FILE_LEN_BYTES {
+        self.cut()?;
+        if self.must_begin_file || self.current.len_bytes >= FILE_LEN_BYTES {
             self.begin_file()?;
         }
-        let mut next = self.next;
+        let (salt, append) = (self.current.header.salt, self.next);
+        let mut next = append;
         let entries: Vec<Entry> = runs
             .into_iter()
             .map(|records| {
                 let count = records.count() as u64;
-                let entry = Entry::new(next, records);
+                let entry = Entry::new(salt, append, next, records);
                 next += count;
                 entry
             })
             .collect();
         self.is_torn = true;
-        write_all(&mut self.current, &entries)?;
-        if self.is_synced {
-            self.current.sync_data()?;
+        let written = write_all(&mut self.current.file, &entries);
+        let written =
+            written.and_then(|()| if self.is_synced { self.current.file.sync_data() } else { Ok(()) });
+        if let Err(error) = written {
+            // On a full disk, other programs need this space, and the next attempt too. If this fails, the next attempt
+            // removes the incomplete entries.
+            let _ = self.cut();
+            return Err(error);
         }
         self.is_torn = false;
-        self.len_bytes += entries.iter().map(Entry::len_bytes).sum::<u64>();
+        self.current.len_bytes += entries.iter().map(Entry::len_bytes).sum::<u64>();
         self.next = next;
         Ok(())
     }
 
-    /// The records before `end` are acknowledged. Removes files that are no longer needed.
-    pub fn acknowledge(&mut self, end: u64) {
-        if end <= self.acknowledged {
-            return;
+    /// Removes what a failed write has left after the complete entries.
+    fn cut(&mut self) -> io::Result<()> {
+        if self.is_torn {
+            let Current { file, len_bytes, .. } = &mut self.current;
+            file.set_len(*len_bytes)?;
+            file.seek(SeekFrom::Start(*len_bytes))?;
+            self.is_torn = false;
         }
-        self.acknowledged = end;
-        // If this fails, the next producer publishes records again that are acknowledged.
-        let note = Note { acknowledged: end }.encode();
-        let _ = self.current.write_all_at(&note, files::NOTE_AT);
-        self.remove_acknowledged();
+        Ok(())
+    }
+
+    /// The records before `end` are acknowledged. Removes files that are no longer needed. To be called also when `end`
+    /// is the same as before: it is noted later if the last note is recent.
+    pub fn acknowledge(&mut self, end: u64) {
+        if end > self.acknowledged {
+            self.acknowledged = end;
+            self.remove_acknowledged();
+        }
+        if self.noted != self.acknowledged && self.noted_at.elapsed() >= NOTE_INTERVAL {
+            self.note();
+            self.noted_at = Instant::now();
+        }
+    }
+
+    /// Notes which records are acknowledged. If this fails, the next producer publishes records again that are
+    /// acknowledged.
+    fn note(&mut self) {
+        let note = Note { acknowledged: self.acknowledged }.encode();
+        let _ = self.current.file.write_all_at(&note, files::NOTE_AT);
+        self.noted = self.acknowledged;
     }
 
     fn remove_acknowledged(&mut self) {
@@ -233,23 +289,35 @@ impl Outbox {
         }
     }
 
-    /// The next records go to a new file.
+    /// The next records go to a new file. All earlier files are then complete, and on disk.
     fn begin_file(&mut self) -> io::Result<()> {
+        self.cut()?;
+        if !self.current.header.is_synced {
+            self.current.file.sync_data()?;
+        }
         let note = Note { acknowledged: self.acknowledged };
-        self.current = files::create(&self.dir, self.next, &self.address, note, self.is_synced)?;
-        self.len_bytes = files::HEADER_LEN;
-        self.firsts.push_back(self.next);
+        self.current = files::create(&self.dir, self.next, self.address, self.is_synced, note)?;
+        (self.must_begin_file, self.noted) = (false, self.acknowledged);
+        // Without records, the new file has replaced the current one.
+        if self.firsts.back() != Some(&self.next) {
+            self.firsts.push_back(self.next);
+        }
         self.remove_acknowledged();
         Ok(())
+    }
+
+    /// Whether only acknowledged records occupy space.
+    fn is_wasteful(&self) -> bool {
+        self.acknowledged == self.next && self.current.len_bytes > files::HEADER_LEN
     }
 }
 
 impl Drop for Outbox {
     /// An outbox without unacknowledged records needs little space.
     fn drop(&mut self) {
-        if self.acknowledged == self.next && self.len_bytes > files::HEADER_LEN {
-            // If this fails, the file stays.
-            let _ = self.begin_file();
+        // If beginning a file fails, the old one stays.
+        if !(self.is_wasteful() && self.begin_file().is_ok()) && self.noted != self.acknowledged {
+            self.note();
         }
     }
 }

@@ -1,27 +1,26 @@
 //! The files of an outbox. doc/storage-format.md describes their format.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{ADDRESS_LEN, FILE_MODE, Kept, OutboxError};
+use super::number::{number_4, number_8};
+use super::{ADDRESS_LEN, FILE_MODE, Kept, OutboxError, entry};
 use crate::storage::directory::failed;
-use crate::storage::records::Records;
-use crate::wire::batch::{AnyBatch, MAX_LEN_BYTES};
 
 /// How the header of a file begins: a name, and the version of the format.
 const MAGIC: &[u8; 16] = b"dafka outbox\0\0\0\x01";
 /// The length of a file's header.
-pub(super) const HEADER_LEN: u64 = 80;
+pub(super) const HEADER_LEN: u64 = 96;
+/// Where the checksum of the octets before it is in the header.
+const CHECKSUM_AT: usize = 68;
 /// Where the note of the acknowledged records is in the header.
-pub(super) const NOTE_AT: u64 = 64;
+pub(super) const NOTE_AT: u64 = 80;
 /// The length of the note.
 const NOTE_LEN: usize = 16;
-/// The length of an entry's header.
-const ENTRY_HEADER_LEN: usize = 32;
 /// How the names of files end.
 const EXTENSION: &str = "outbox";
 /// How the name of a file under construction ends.
@@ -53,105 +52,80 @@ impl Note {
     }
 }
 
-/// The 8 octets at `at`, as a number.
-fn number_8(octets: &[u8], at: usize) -> u64 {
-    let octets = octets.get(at..at + 8).and_then(|octets| octets.try_into().ok());
-    octets.map_or(0, u64::from_be_bytes)
+/// The header of a file, without its note.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Header {
+    /// The offset of the first record.
+    pub(super) first: u64,
+    pub(super) address: [u8; ADDRESS_LEN],
+    /// See `entry::checksum`.
+    pub(super) salt: u64,
+    /// Each append is synchronized before the next one.
+    pub(super) is_synced: bool,
 }
 
-/// The 4 octets at `at`, as a number.
-fn number_4(octets: &[u8], at: usize) -> u32 {
-    let octets = octets.get(at..at + 4).and_then(|octets| octets.try_into().ok());
-    octets.map_or(0, u32::from_be_bytes)
+impl Header {
+    fn encode(self) -> Vec<u8> {
+        let mut octets = [&MAGIC[..], &self.first.to_be_bytes(), &self.address].concat();
+        octets.extend(self.salt.to_be_bytes());
+        octets.extend(u32::from(self.is_synced).to_be_bytes());
+        octets.extend(crc32fast::hash(&octets).to_be_bytes());
+        octets.extend([0; 8]);
+        octets
+    }
+
+    fn decode(octets: &[u8; HEADER_LEN as usize]) -> Option<Header> {
+        let is_valid = octets.starts_with(MAGIC)
+            && number_4(octets, CHECKSUM_AT) == crc32fast::hash(&octets[..CHECKSUM_AT]);
+        is_valid.then(|| Header {
+            first: number_8(octets, 16),
+            address: octets[24..56].try_into().unwrap_or_default(),
+            salt: number_8(octets, 56),
+            is_synced: number_4(octets, 64) != 0,
+        })
+    }
 }
 
-/// Creates a file without records. `first` is the offset of its first record.
+/// Creates a file without records, and synchronizes it and its directory.
 pub(super) fn create(
     dir: &Path,
     first: u64,
-    address: &[u8; ADDRESS_LEN],
-    note: Note,
+    address: [u8; ADDRESS_LEN],
     is_synced: bool,
-) -> io::Result<File> {
+    note: Note,
+) -> io::Result<Current> {
     let path = path(dir, first);
     let new = path.with_extension(NEW_EXTENSION);
     let mut options = OpenOptions::new();
     options.create(true).truncate(true).read(true).write(true).mode(FILE_MODE);
     let mut file = options.open(&new)?;
-    let mut header = [&MAGIC[..], &first.to_be_bytes(), address].concat();
-    header.extend(crc32fast::hash(&header).to_be_bytes());
-    header.extend([0; 4]);
-    header.extend(note.encode());
-    file.write_all(&header)?;
-    if is_synced {
-        file.sync_data()?;
-    }
+    // Any two hashers have different random keys.
+    let salt = RandomState::new().hash_one(first);
+    let header = Header { first, address, salt, is_synced };
+    file.write_all(&[&header.encode()[..], &note.encode()].concat())?;
+    file.sync_data()?;
     fs::rename(&new, &path)?;
-    if is_synced {
-        File::open(dir)?.sync_all()?;
-    }
-    Ok(file)
+    File::open(dir)?.sync_all()?;
+    Ok(Current { file, header, len_bytes: HEADER_LEN })
 }
 
-/// An entry to write.
-pub(super) struct Entry<'a> {
-    header: [u8; ENTRY_HEADER_LEN],
-    content: Cow<'a, [u8]>,
-}
-
-impl<'a> Entry<'a> {
-    pub(super) fn new(first: u64, records: Records<'a>) -> Entry<'a> {
-        let count = records.count() as u32;
-        let (is_record, timestamp_ms, content) = match records {
-            Records::One(content, timestamp_ms) => (true, timestamp_ms, content.into()),
-            Records::Compressed(batch) => (false, None, batch.into_octets().into()),
-            Records::Of(batch, range) if range.len() == batch.count() => {
-                (false, None, batch.into_octets().into())
-            }
-            Records::Of(batch, range) => {
-                let part = batch.copy(range).expect("a run has records");
-                (false, None, part.into_octets().into())
-            }
-        };
-        let content: Cow<[u8]> = content;
-        let mut header = [0; ENTRY_HEADER_LEN];
-        header[4..8].copy_from_slice(&(content.len() as u32).to_be_bytes());
-        header[8..16].copy_from_slice(&first.to_be_bytes());
-        header[16..20].copy_from_slice(&count.to_be_bytes());
-        header[20] = u8::from(is_record);
-        header[21] = u8::from(timestamp_ms.is_some());
-        header[24..].copy_from_slice(&timestamp_ms.unwrap_or(0).to_be_bytes());
-        let checksum = checksum(&header, &content);
-        header[..4].copy_from_slice(&checksum.to_be_bytes());
-        Entry { header, content }
-    }
-
-    pub(super) fn slices(&self) -> [&[u8]; 2] {
-        [&self.header, &self.content]
-    }
-
-    pub(super) fn len_bytes(&self) -> u64 {
-        (ENTRY_HEADER_LEN + self.content.len()) as u64
-    }
-}
-
-/// The checksum of an entry, without the field that contains it.
-fn checksum(header: &[u8; ENTRY_HEADER_LEN], content: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&header[4..]);
-    hasher.update(content);
-    hasher.finalize()
+/// The last file.
+pub(super) struct Current {
+    pub(super) file: File,
+    pub(super) header: Header,
+    /// The length of its complete entries.
+    pub(super) len_bytes: u64,
 }
 
 /// What the files contain.
 #[derive(Default)]
 pub(super) struct Found {
-    /// `None` without files.
-    pub(super) address: Option<[u8; ADDRESS_LEN]>,
     /// The first offset of each file.
     pub(super) firsts: VecDeque<u64>,
-    /// The last file, and the length of its complete entries.
-    pub(super) last: Option<(File, u64)>,
+    /// The last file. `None` without files.
+    pub(super) last: Option<Current>,
+    /// How many octets follow the complete entries of the last file.
+    pub(super) torn_bytes: u64,
     pub(super) acknowledged: u64,
     /// The offset of the first record in `kept`.
     pub(super) first: u64,
@@ -165,34 +139,44 @@ pub(super) struct Found {
 pub(super) fn load(dir: &Path) -> Result<Found, OutboxError> {
     let mut found = Found { firsts: firsts(dir)?, ..Found::default() };
     let mut files = Vec::new();
+    let mut address = None;
     for &first in &found.firsts {
         let path = path(dir, first);
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).open(&path).map_err(failed("open the file", &path))?;
-        let mut header = [0; HEADER_LEN as usize];
-        let is_header = file.read_exact_at(&mut header, 0).is_ok() && is_header(&header, first);
-        let address: [u8; ADDRESS_LEN] = header[24..56].try_into().unwrap_or_default();
-        if !is_header || found.address.is_some_and(|known| known != address) {
+        let mut octets = [0; HEADER_LEN as usize];
+        let is_complete = file.read_exact_at(&mut octets, 0).is_ok();
+        let header = Header::decode(&octets).filter(|header| {
+            is_complete && header.first == first && *address.get_or_insert(header.address) == header.address
+        });
+        let Some(header) = header else {
             return Err(OutboxError::Damaged { path, reason: "its header is invalid" });
-        }
-        found.address = Some(address);
-        let note = Note::decode(&header[NOTE_AT as usize..]);
+        };
+        let note = Note::decode(&octets[NOTE_AT as usize..]);
         found.acknowledged = note.map_or(0, |note| note.acknowledged).max(found.acknowledged);
-        files.push((path, file));
+        files.push((path, file, header));
     }
     let Some(&first) = found.firsts.front() else { return Ok(found) };
     found.acknowledged = found.acknowledged.max(first);
-    (found.first, found.end) = (first, first);
+    // A file whose records are all acknowledged may be incomplete: its removal was perhaps interrupted.
+    let unneeded = found.firsts.iter().skip(1).take_while(|&&first| first <= found.acknowledged).count();
+    (found.first, found.end) = (found.firsts[unneeded], found.firsts[unneeded]);
     let count = files.len();
-    for (index, (path, file)) in files.into_iter().enumerate() {
-        if found.firsts[index] != found.end {
+    for (index, (path, file, header)) in files.into_iter().enumerate().skip(unneeded) {
+        if header.first != found.end {
             return Err(OutboxError::Damaged { path, reason: "records are missing before it" });
         }
-        let (len_bytes, is_whole) = load_entries(&path, &file, &mut found)?;
-        if index + 1 < count && !is_whole {
-            return Err(OutboxError::Damaged { path, reason: "an entry is invalid" });
+        let len_bytes = load_entries(&path, &file, &header, &mut found)?;
+        let torn_bytes = file.metadata().map_err(failed("access the file", &path))?.len() - len_bytes;
+        if torn_bytes > 0 {
+            let is_last = index + 1 == count;
+            check_end(&path, &file, len_bytes, is_last, &header, found.end)?;
         }
-        found.last = Some((file, len_bytes));
+        found.torn_bytes = torn_bytes;
+        found.last = Some(Current { file, header, len_bytes });
+        if found.acknowledged > found.end && header.is_synced && index + 1 == count {
+            return Err(OutboxError::Damaged { path, reason: "acknowledged records are missing" });
+        }
     }
     Ok(found)
 }
@@ -214,55 +198,68 @@ fn firsts(dir: &Path) -> Result<VecDeque<u64>, OutboxError> {
     Ok(firsts.into())
 }
 
-fn is_header(header: &[u8; HEADER_LEN as usize], first: u64) -> bool {
-    header.starts_with(MAGIC)
-        && number_8(header, 16) == first
-        && number_4(header, 56) == crc32fast::hash(&header[..56])
-}
-
-/// Reads the entries of a file. Returns the length of its complete entries, and whether nothing follows them.
-fn load_entries(path: &Path, file: &File, found: &mut Found) -> Result<(u64, bool), OutboxError> {
+/// Reads the entries of a file. Returns the length of its complete entries.
+fn load_entries(path: &Path, file: &File, header: &Header, found: &mut Found) -> Result<u64, OutboxError> {
     let file_len = file.metadata().map_err(failed("access the file", path))?.len();
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let mut len_bytes = HEADER_LEN;
+    let mut append = header.first;
     let unreadable = || failed("read the file", path);
     reader.seek_relative(HEADER_LEN as i64).map_err(unreadable())?;
-    while len_bytes < file_len {
-        let mut header = [0; ENTRY_HEADER_LEN];
-        match reader.read_exact(&mut header) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok((len_bytes, false)),
+    loop {
+        let mut octets = [0; entry::HEADER_LEN];
+        match reader.read_exact(&mut octets) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(len_bytes),
             read => read.map_err(unreadable())?,
         }
-        let content_len = u64::from(number_4(&header, 4));
-        let end_bytes = len_bytes + ENTRY_HEADER_LEN as u64 + content_len;
-        if end_bytes > file_len || content_len > MAX_LEN_BYTES as u64 {
-            return Ok((len_bytes, false));
-        }
-        let mut content = vec![0; content_len as usize];
-        reader.read_exact(&mut content).map_err(unreadable())?;
-        let count = u64::from(number_4(&header, 16));
-        let is_valid = number_4(&header, 0) == checksum(&header, &content)
-            && number_8(&header, 8) == found.end
-            && found.end.checked_add(count).is_some();
-        let Some(kept) = kept(&header, content, count).filter(|_| is_valid) else {
-            return Ok((len_bytes, false));
+        let is_next = |entry: &entry::Header| {
+            entry.first == found.end
+                && (entry.append == found.end || entry.append == append)
+                && found.end.checked_add(entry.count).is_some()
         };
-        (len_bytes, found.end) = (end_bytes, found.end + count);
+        let Some(entry) = entry::Header::check(header.salt, &octets).filter(is_next) else {
+            return Ok(len_bytes);
+        };
+        let end_bytes = len_bytes + (entry::HEADER_LEN + entry.content_len) as u64;
+        if end_bytes > file_len {
+            return Ok(len_bytes);
+        }
+        let mut content = vec![0; entry.content_len];
+        reader.read_exact(&mut content).map_err(unreadable())?;
+        let Some(kept) = entry.read(content) else { return Ok(len_bytes) };
+        (len_bytes, append, found.end) = (end_bytes, entry.append, found.end + entry.count);
         if found.end > found.acknowledged {
             found.kept.push(kept);
         } else {
             found.first = found.end;
         }
     }
-    Ok((len_bytes, true))
 }
 
-/// The records of an entry. `None` if the entry is invalid.
-fn kept(header: &[u8; ENTRY_HEADER_LEN], content: Vec<u8>, count: u64) -> Option<Kept> {
-    let timestamp_ms = (header[21] != 0).then(|| number_8(header, 24) as i64);
-    match header[20] {
-        1 if count == 1 => Some(Kept::One(content, timestamp_ms)),
-        0 => AnyBatch::check(content).ok().filter(|batch| batch.count() as u64 == count).map(Kept::Batch),
-        _ => None,
+/// Checks a file that has more than its complete entries, which end at `len_bytes` and before the record `end`. This is
+/// an interrupted write at the end of the last file, or else damage.
+fn check_end(
+    path: &Path,
+    file: &File,
+    len_bytes: u64,
+    is_last: bool,
+    header: &Header,
+    end: u64,
+) -> Result<(), OutboxError> {
+    let damaged = |reason| Err(OutboxError::Damaged { path: path.to_path_buf(), reason });
+    if !is_last {
+        return damaged("an entry is invalid");
+    }
+    if !header.is_synced {
+        // A power failure may have damaged any append.
+        return Ok(());
+    }
+    let (mut rest, mut reader) = (Vec::new(), file);
+    let read = reader.seek(SeekFrom::Start(len_bytes)).and_then(|_| reader.read_to_end(&mut rest));
+    read.map_err(failed("read the file", path))?;
+    // The next append only began when this one was on disk.
+    match entry::has_later_append(header.salt, &rest, end) {
+        true => damaged("an entry is invalid, and a later one is valid"),
+        false => Ok(()),
     }
 }
