@@ -73,7 +73,8 @@ pub struct Beacon {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnackedLimit {
     /// The key is not set. While stores acknowledge records, the limit is [`UnackedLimit::DEFAULT_BYTES`]. Otherwise
-    /// there is no limit, because a program of 0.1.0 never waits for a store.
+    /// there is no limit, because a program of 0.1.0 never waits for a store. Exception: a producer with a name has the
+    /// limit [`UnackedLimit::NAMED_BYTES`].
     Default,
     /// The key is 0.
     None,
@@ -86,6 +87,10 @@ impl UnackedLimit {
     /// count towards the limit. A higher limit costs speed too, because the records no longer fit into the caches of
     /// the processor.
     pub const DEFAULT_BYTES: u64 = 64 << 20;
+
+    /// The next producer with the same name reads the records into memory again. Without a limit, a producer that has
+    /// used up the memory of its host could not start again.
+    pub const NAMED_BYTES: u64 = 256 << 20;
 }
 
 /// How a producer publishes records, and when they count as acknowledged.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::net::{Connection, Frame, Kind, Origin, Peer, Pipe, TERM, UnsentLimit, Warning, now_ms, unix_ms};
 use crate::protocol::{
-    Outbox, Payload, Progress, Sender,
+    Outbox, Progress, Sender,
     notice::Notice,
     producer::{
         Producer,
@@ -37,6 +37,7 @@ mod load;
 mod named;
 mod owner;
 mod press;
+mod publishing;
 mod send_queue;
 
 use intake::Intake;
@@ -165,6 +166,8 @@ pub fn run_counted(
         intake,
         compressor: settings.producer.compression.map(Compressor::new),
         named,
+        has_unknown_records: false,
+        has_ack_limit: false,
     };
     node_loop::run(role, Common::new(pipe, node, new_inbox(), Notices::new("Producer", "published")))
 }
@@ -226,6 +229,8 @@ struct ProducerRole<'a> {
     freed_count: u64,
     /// When a store last acknowledged records.
     acknowledged_ms: Option<u64>,
+    /// Whether the limit of [`UnackedLimit::DEFAULT_BYTES`] applies, because stores acknowledge.
+    has_ack_limit: bool,
     started_ms: u64,
     /// When `$TERM` was received.
     terminating_since_ms: Option<u64>,
@@ -239,6 +244,8 @@ struct ProducerRole<'a> {
     compressor: Option<Compressor>,
     /// `None` without `producer/name`.
     named: Option<Named>,
+    /// A store has records of the partition that the outbox lacks.
+    has_unknown_records: bool,
 }
 
 impl Role for ProducerRole<'_> {
@@ -265,7 +272,7 @@ impl Role for ProducerRole<'_> {
     fn pipe_events(&self) -> PollEvents {
         // A producer that may end at once must read `$TERM`.
         let must_wait = !self.is_abandoned
-            && (self.producer.has_unpublished() || self.intake.must_wait(self.producer.kept_len_bytes()));
+            && (self.producer.has_unpublished() || self.intake.must_wait(self.held_len_bytes()));
         if self.intake.is_left() || must_wait { PollEvents::empty() } else { POLLIN }
     }
 
@@ -375,26 +382,27 @@ impl Role for ProducerRole<'_> {
     }
 
     fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
-        self.handle_twin(common)?;
+        if let Err(error) = self.handle_twin(common) {
+            self.write_rest(common);
+            return Err(error);
+        }
+        // The producer ends in this turn, even if records are unacknowledged.
+        let is_last = self.terminating_since_ms.is_some() && (self.is_abandoned || self.has_timed_out());
         self.intake.begin_turn(if self.named.is_some() { MAX_WRITTEN_COUNT } else { BATCH_COUNT });
         let begun_ms = common.clock.now_ms();
         self.publish_taken(common, begun_ms);
         self.intake.take_gathered(begun_ms);
         self.publish_taken(common, begun_ms);
-        self.publish_written(common, begun_ms);
+        self.publish_written(common, begun_ms, is_last);
         let Common { node, outbox, .. } = common;
         self.progress = self.producer.poll_answers(&mut *node.requesters(), ANSWER_COUNT, outbox);
         self.producer.handle_timeout(now_ms(), outbox);
         self.inform_owner();
-        let is_over = self.producer.is_done() || self.is_abandoned || self.has_timed_out();
+        let is_over = is_last || self.terminating_since_ms.is_some() && self.producer.is_done();
         let is_published = !self.producer.has_unpublished()
             && !self.intake.is_left()
-            && (self.unwritten_count() == 0 || self.is_abandoned || self.has_timed_out());
-        Ok(if self.terminating_since_ms.is_some() && is_over && is_published {
-            Flow::End
-        } else {
-            Flow::Continue
-        })
+            && (self.unwritten_count() == 0 || is_last);
+        Ok(if is_over && is_published { Flow::End } else { Flow::Continue })
     }
 
     fn poll_notice(&mut self, now_ms: u64) -> Option<Notice> {
@@ -404,7 +412,7 @@ impl Role for ProducerRole<'_> {
     fn end(self, common: Common) -> Result {
         let (address, count) = (&common.node.address, self.producer.unproven());
         if let Some(named) = &self.named {
-            named.log_end(count);
+            named.log_end(count, true);
         } else if self.has_timed_out() && !self.is_abandoned && !self.producer.is_done() {
             log::warn!("Publisher: {address} ends, {count} records unacknowledged");
         } else if self.settings.producer.verbose {
@@ -453,7 +461,10 @@ impl ProducerRole<'_> {
             let (address, now_ms) = (&common.node.address, now_ms());
             announced.iter().for_each(|endpoint| named.handle_twin(address, endpoint, now_ms));
             return match acknowledged {
-                Some(why) => Err(named.unknown_records(address, &why.to_string())),
+                Some(why) => {
+                    self.has_unknown_records = true;
+                    Err(named.unknown_records(address, &why.to_string()))
+                }
                 None => named.follow_guard(&mut self.producer, address, now_ms),
             };
         }
@@ -541,8 +552,11 @@ impl ProducerRole<'_> {
         }
         self.freed_count = freed_count;
         if self.settings.producer.max_unacked == UnackedLimit::Default {
-            let has_limit = self.acknowledged_ms.is_some_and(|last_ms| now_ms < last_ms + ACKS_PAUSE_MS);
-            self.intake.set_default_limit(has_limit.then_some(UnackedLimit::DEFAULT_BYTES));
+            self.has_ack_limit = self.acknowledged_ms.is_some_and(|last_ms| now_ms < last_ms + ACKS_PAUSE_MS);
+            self.intake.set_default_limit(match self.has_ack_limit {
+                true => Some(UnackedLimit::DEFAULT_BYTES),
+                false => self.named.as_ref().map(|_| UnackedLimit::NAMED_BYTES),
+            });
         }
         self.intake.report(self.producer.kept_len_bytes());
         if let Some(named) = &mut self.named {
@@ -555,51 +569,8 @@ impl ProducerRole<'_> {
         self.named.as_ref().map_or(0, Named::unwritten_count)
     }
 
-    /// When the default limit of unacknowledged records ends, if it applies now.
+    /// When the limit ends that applies while stores acknowledge, if it applies now.
     fn limit_end_ms(&self) -> Option<u64> {
-        self.acknowledged_ms
-            .filter(|_| self.intake.has_default_limit())
-            .map(|last_ms| last_ms + ACKS_PAUSE_MS)
-    }
-
-    /// Publishes records that were taken out of the queue, as many as one turn may publish.
-    fn publish_taken(&mut self, common: &mut Common, now_ms: u64) {
-        // Records that are published again under a new address come first.
-        while !self.producer.has_unpublished()
-            && let Some(run) = self.intake.pop()
-        {
-            self.publish(common, run, now_ms);
-        }
-    }
-
-    /// Publishes records that the owner has sent through the pipe.
-    fn publish_from_pipe(&mut self, common: &mut Common, run: Run, now_ms: u64) {
-        self.intake.note_record_in_pipe(self.producer.kept_len_bytes());
-        let (len_bytes, limit_bytes) = (run.longest_content_bytes(), self.settings.producer.max_record_bytes);
-        if len_bytes > limit_bytes {
-            // The owner has not called `check_len`.
-            return log::error!("Producer: {}: {}", common.node.address, TooLong { len_bytes, limit_bytes });
-        }
-        self.publish(common, run, now_ms);
-    }
-
-    fn publish(&mut self, common: &mut Common, run: Run, now_ms: u64) {
-        self.intake.note_published(&run);
-        self.received_count += run.record_count();
-        let run = match &mut self.compressor {
-            // Otherwise the records are published one by one.
-            Some(compressor) if self.producer.are_batches_taken() => run.compressed(compressor),
-            _ => run,
-        };
-        match &mut self.named {
-            Some(named) => named.add(run),
-            None => self.producer.publish(run, now_ms, &mut common.outbox),
-        }
-    }
-
-    /// Publishes the records that are in the outbox now, of a producer with a name.
-    fn publish_written(&mut self, common: &mut Common, now_ms: u64) {
-        let written = self.named.iter_mut().flat_map(|named| named.write(now_ms));
-        written.for_each(|run| self.producer.publish(run, now_ms, &mut common.outbox));
+        self.acknowledged_ms.filter(|_| self.has_ack_limit).map(|last_ms| last_ms + ACKS_PAUSE_MS)
     }
 }

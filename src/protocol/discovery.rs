@@ -113,6 +113,15 @@ fn is_address(name: &[u8]) -> bool {
     name.len() == 32 && name.iter().all(u8::is_ascii_hexdigit)
 }
 
+/// Whether the peer `sender`, known at the endpoint `known`, has probably restarted: a tower announces it at another port,
+/// and the connection to the known endpoint has ended. A named producer keeps its address when it restarts. (A peer that
+/// has several hosts has the same port at each of them.)
+fn has_restarted(endpoints: &HashMap<String, Endpoint>, sender: &[u8], known: &str, announced: &str) -> bool {
+    let has_ended =
+        || endpoints.get(known).is_some_and(|known| known.has_answered && known.pending_ms.is_some());
+    is_address(sender) && port(known) != port(announced) && has_ended()
+}
+
 /// True when an endpoint contains a host name instead of a numeric address.
 fn has_host_name(endpoint: &str) -> bool {
     let Some(wire::Endpoint { host, .. }) = wire::Endpoint::parse(endpoint) else { return false };
@@ -291,7 +300,6 @@ impl Discovery {
             return;
         }
         let silence_ms = self.silence_ms();
-        let has_restarted = self.has_restarted(sender, endpoint);
         match self.peers.get_mut(&key(sender, endpoint)) {
             Some(peer) if peer.endpoint == endpoint => {
                 let was_silent = now_ms >= peer.confirmed_ms + silence_ms;
@@ -305,7 +313,7 @@ impl Discovery {
             // this node may be unable to resolve the host name. Second exception: the peer has restarted.
             Some(peer)
                 if now_ms < peer.confirmed_ms + self.timeout_ms
-                    && !has_restarted
+                    && !has_restarted(&self.endpoints, sender, &peer.endpoint, endpoint)
                     && (!has_host_name(&peer.endpoint) || has_host_name(endpoint)) =>
             {
                 peer.heard_ms = now_ms;
@@ -322,17 +330,6 @@ impl Discovery {
                 }
             }
         }
-    }
-
-    /// Whether a peer with an address has probably restarted: a tower announces it at another port, and the connection to
-    /// the known endpoint has ended. A named producer keeps its address when it restarts. (A peer that has several hosts
-    /// has the same port at each of them.)
-    fn has_restarted(&self, sender: &[u8], endpoint: &str) -> bool {
-        let known = self.peers.get(&key(sender, endpoint)).map(|peer| &peer.endpoint);
-        let has_ended = |known: &String| {
-            self.endpoints.get(known).is_some_and(|known| known.has_answered && known.pending_ms.is_some())
-        };
-        is_address(sender) && known.is_some_and(|known| port(known) != port(endpoint) && has_ended(known))
     }
 
     /// Reports that a new peer, or one that was silent, is announced at a known endpoint.

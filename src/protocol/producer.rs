@@ -325,7 +325,7 @@ impl<P: Payload> Producer<P> {
     /// Publishes no further new records until [`Producer::release`] is called. New records are kept meanwhile. All
     /// earlier records remain available to peers.
     pub fn hold(&mut self) {
-        self.hold = Some(Hold::new(self.publishable_end()));
+        self.hold = Some(Hold::new(self.publishable_end(), self.acknowledged));
     }
 
     /// Publishes the records that wait since [`Producer::hold`], and then all further ones.
@@ -333,8 +333,8 @@ impl<P: Payload> Producer<P> {
         self.hold = None;
     }
 
-    /// How many different stores have acknowledged records since [`Producer::hold`]. All stores without a name count as
-    /// one.
+    /// How many different stores have acknowledged, since [`Producer::hold`], all records that were acknowledged before.
+    /// All stores without a name count as one.
     pub fn confirmations(&self) -> usize {
         self.hold.as_ref().map_or(0, Hold::confirmations)
     }
@@ -354,7 +354,7 @@ impl<P: Payload> Producer<P> {
                 self.take_early_acks();
             }
             Message::Ack { sequence, store, .. } if self.is_own(message) => {
-                self.hold.iter_mut().for_each(|hold| hold.confirm(store));
+                self.hold.iter_mut().for_each(|hold| hold.confirm(store, *sequence + 1));
                 let end = self.copies.handle_ack(store, from, *sequence + 1);
                 self.forget(end);
             }

@@ -46,7 +46,11 @@ impl<'a> Keys<'a> {
     }
 
     pub(super) fn report(&mut self, key: &'static str, value: &[u8], why: impl Into<String>) {
-        let (value, why, used) = (printable(value), why.into(), "the default is used".to_owned());
+        self.report_with(key, value, why, "the default is used");
+    }
+
+    fn report_with(&mut self, key: &'static str, value: &[u8], why: impl Into<String>, used: &str) {
+        let (value, why, used) = (printable(value), why.into(), used.to_owned());
         self.problems.push(Problem { key, value, why, used, is_accepted: false });
     }
 
@@ -252,16 +256,16 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The name of a producer. `None` when the key is not set, or empty.
+    /// The name of a producer. `None` when the key is not set, or empty. An invalid name stays: the producer must not run
+    /// without a name, so it fails when it opens its outbox.
     pub(super) fn producer_name(&mut self, key: &'static str) -> Option<Vec<u8>> {
         let value = self.value(key).filter(|value| !value.is_empty())?;
-        if is_name(&value) {
-            return Some(value);
-        }
         let why = "must have at most 255 characters; each one except letters, digits, \".\", \"_\" and \"-\" counts \
                    as three";
-        self.report(key, &value, why);
-        None
+        if !is_name(&value) {
+            self.report_with(key, &value, why, "the producer does not start");
+        }
+        Some(value)
     }
 
     pub(super) fn host(&mut self, key: &'static str) -> String {

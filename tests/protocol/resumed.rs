@@ -43,11 +43,13 @@ fn new_records_wait_until_a_store_has_confirmed_the_position() {
     producer.poll_answers(&mut AllRead, 100, &mut out);
     assert_eq!(sent(&mut out), (vec![(5, 5), (6, 6), (7, 7)], vec![]));
     assert_eq!((producer.kept_count(), producer.confirmations()), (4, 0));
-    // Stores respond. ACKs of records that the earlier producer has published are no sign of a twin.
-    for (sequence, store) in [(3, b"A"), (7, b"B"), (7, b"A")] {
+    // Stores respond. ACKs of records that the earlier producer has published are no sign of a twin. But a store that
+    // lacks acknowledged records confirms nothing.
+    let confirmations = [(3, b"A"), (4, b"B"), (7, b"B"), (7, b"A")].map(|(sequence, store)| {
         handle(&mut producer, &ack(ME, sequence, store), &mut out);
-    }
-    assert_eq!((producer.kept_count(), producer.confirmations(), producer.poll_twin()), (1, 2, None));
+        producer.confirmations()
+    });
+    assert_eq!((confirmations, producer.kept_count(), producer.poll_twin()), ([0, 1, 1, 2], 1, None));
     assert_eq!(producer.proven_head(), Some(7));
     producer.release();
     assert_eq!((producer.due_ms(), producer.confirmations()), (Some(0), 0));

@@ -107,7 +107,7 @@ impl World {
             && node.address == sender
             && node.endpoint != endpoint
         {
-            guard.handle_twin(now_ms);
+            guard.handle_twin(endpoint, now_ms);
             self.wake(id, self.now);
         }
     }

@@ -127,6 +127,12 @@ impl Intake {
         run.for_each_len_bytes(|len_bytes| self.published.add(len_bytes));
     }
 
+    /// As [`Intake::note_published`], for records that were counted before.
+    pub(super) fn note_volume(&mut self, volume: Volume) {
+        self.published.count += volume.count;
+        self.published.bytes = self.published.bytes.saturating_add(volume.bytes);
+    }
+
     /// A record has arrived through the pipe, while the actor keeps records that occupy `held_bytes`.
     pub(super) fn note_record_in_pipe(&mut self, held_bytes: u64) {
         self.queue.use_pipe();
@@ -136,11 +142,6 @@ impl Intake {
     /// Sets the default limit, which applies if `producer/max_unacked_bytes` is not set. `None`: no limit.
     pub(super) fn set_default_limit(&mut self, limit_bytes: Option<u64>) {
         self.default_limit_bytes = limit_bytes;
-    }
-
-    /// Whether there is a default limit.
-    pub(super) fn has_default_limit(&self) -> bool {
-        self.default_limit_bytes.is_some()
     }
 
     fn limit_bytes(&self) -> Option<u64> {

@@ -1,5 +1,6 @@
 //! The part of a producer with a name: its outbox, and when it may publish new records.
 
+use super::send_queue::Volume;
 use crate::actor::{Error, Result, Run, new_address};
 use crate::net::{Warning, now_ms};
 use crate::protocol::Payload;
@@ -9,6 +10,7 @@ use crate::settings::Settings;
 use crate::storage::AsRecords;
 use crate::storage::outbox::{Contents, Outbox};
 use crate::text::{printable, printable_path};
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -17,8 +19,13 @@ const RETRY_MS: u64 = 1_000;
 /// When the start takes this long, the producer logs what it waits for.
 const LONG_START_MS: u64 = 5_000;
 /// Peers may need `beacon/timeout` to find a producer that has restarted. After `$TERM`, a producer whose position is not
-/// confirmed waits for twice that time and for this time.
+/// confirmed waits for twice that time and for this time. A producer waits as long for its disk.
 const END_MS: u64 = 2_000;
+
+/// About so many bytes are appended to the outbox at once.
+const PORTION_BYTES: u64 = 16 << 20;
+/// The same after the outbox has refused records: perhaps the disk has little space.
+const SMALL_PORTION_BYTES: u64 = 1 << 20;
 
 /// The named producer's own state.
 pub(super) struct Named {
@@ -27,18 +34,26 @@ pub(super) struct Named {
     /// The name, and the number of stores that must confirm the position, for the log.
     name: String,
     start_stores: usize,
-    /// How long the producer waits after `$TERM` while its position is not confirmed.
+    /// How long the producer waits after `$TERM` while its position is not confirmed, or the outbox refuses records.
     end_wait_ms: u64,
     /// How many records of earlier lives were not acknowledged at the start.
     pub(super) recovered_count: u64,
-    /// Records that are not in the outbox yet, and their number.
-    unwritten: Vec<Run>,
+    /// Records that are not in the outbox yet, their number, and the memory that they occupy.
+    unwritten: VecDeque<(Run, Volume)>,
     unwritten_count: u64,
-    /// When the outbox is tried again. `None` unless it has refused records.
-    retry_ms: Option<u64>,
+    unwritten_bytes: u64,
+    /// The outbox has refused some of these records.
+    refusal: Option<Refusal>,
     /// When the log mentions that the start takes long. `None` afterwards.
     long_start_ms: Option<u64>,
     twin_warning: Warning,
+}
+
+/// The outbox refuses records.
+struct Refusal {
+    since_ms: u64,
+    /// When the outbox is tried again.
+    retry_ms: u64,
 }
 
 /// What a named producer continues.
@@ -77,9 +92,10 @@ impl Named {
             start_stores: producer.start_stores,
             end_wait_ms: 2 * beacon.timeout_ms + END_MS,
             recovered_count: outbox.next() - acknowledged,
-            unwritten: Vec::new(),
+            unwritten: VecDeque::new(),
             unwritten_count: 0,
-            retry_ms: None,
+            unwritten_bytes: 0,
+            refusal: None,
             long_start_ms: Some(now_ms + LONG_START_MS),
             twin_warning: Warning::default(),
             outbox,
@@ -91,10 +107,12 @@ impl Named {
         Ok((named, Continued { address, acknowledged, runs }))
     }
 
-    /// Takes records that are to be published. [`Named::write`] returns them when they are in the outbox.
-    pub(super) fn add(&mut self, run: Run) {
+    /// Takes records that are to be published. [`Named::write`] returns them when they are in the outbox. `volume` is
+    /// what the records count in the send queue.
+    pub(super) fn add(&mut self, run: Run, volume: Volume) {
         self.unwritten_count += run.record_count();
-        self.unwritten.push(run);
+        self.unwritten_bytes += run.kept_bytes();
+        self.unwritten.push_back((run, volume));
     }
 
     /// How many records are not in the outbox yet.
@@ -102,28 +120,59 @@ impl Named {
         self.unwritten_count
     }
 
-    /// Writes all records that were added to the outbox. Returns them, or nothing if the disk refuses them.
-    pub(super) fn write(&mut self, now_ms: u64) -> Vec<Run> {
-        if self.unwritten.is_empty() || self.retry_ms.is_some_and(|retry_ms| now_ms < retry_ms) {
-            return Vec::new();
+    /// The memory that these records occupy.
+    pub(super) fn unwritten_bytes(&self) -> u64 {
+        self.unwritten_bytes
+    }
+
+    /// Writes the records that were added to the outbox, and returns them, with what they count in the send queue. If the
+    /// disk refuses records, this returns only the records before them. The next attempt comes later, or at once if
+    /// `is_last`.
+    pub(super) fn write(&mut self, now_ms: u64, is_last: bool) -> Vec<(Run, Volume)> {
+        let mut written = Vec::new();
+        if !is_last && self.refusal.as_ref().is_some_and(|refusal| now_ms < refusal.retry_ms) {
+            return written;
         }
-        let path = printable_path(self.outbox.path());
-        match self.outbox.append(self.unwritten.iter().map(AsRecords::as_records)) {
-            Ok(()) => {
-                if self.retry_ms.take().is_some() {
-                    log::info!("Producer: the outbox {path} accepts records again");
-                }
-                self.unwritten_count = 0;
-                std::mem::take(&mut self.unwritten)
+        while !self.unwritten.is_empty() {
+            let count = self.portion();
+            let runs = self.unwritten.iter().take(count).map(|(run, _)| run.as_records());
+            if let Err(error) = self.outbox.append(runs) {
+                self.note_refusal(&error, now_ms);
+                return written;
             }
-            Err(error) => {
-                if self.retry_ms.replace(now_ms + RETRY_MS).is_none() {
-                    log::error!(
-                        "Producer: cannot write to the outbox {path}: {error}; records wait, and are not published \
-                         meanwhile"
-                    );
-                }
-                Vec::new()
+            for (run, volume) in self.unwritten.drain(..count) {
+                self.unwritten_count -= run.record_count();
+                self.unwritten_bytes -= run.kept_bytes();
+                written.push((run, volume));
+            }
+        }
+        if self.refusal.take().is_some() {
+            log::info!("Producer: the outbox {} accepts records again", printable_path(self.outbox.path()));
+        }
+        written
+    }
+
+    /// How many of the runs are appended to the outbox at once.
+    fn portion(&self) -> usize {
+        let most_bytes = if self.refusal.is_some() { SMALL_PORTION_BYTES } else { PORTION_BYTES };
+        let mut len_bytes = 0;
+        let full = self.unwritten.iter().position(|(run, _)| {
+            len_bytes += run.kept_bytes();
+            len_bytes >= most_bytes
+        });
+        full.map_or(self.unwritten.len(), |index| index + 1)
+    }
+
+    fn note_refusal(&mut self, error: &std::io::Error, now_ms: u64) {
+        let retry_ms = now_ms + RETRY_MS;
+        match &mut self.refusal {
+            Some(refusal) => refusal.retry_ms = retry_ms,
+            None => {
+                self.refusal = Some(Refusal { since_ms: now_ms, retry_ms });
+                log::error!(
+                    "Producer: cannot write to the outbox {}: {error}; records wait, and are not published meanwhile",
+                    printable_path(self.outbox.path())
+                );
             }
         }
     }
@@ -133,23 +182,29 @@ impl Named {
         self.outbox.acknowledge(end);
     }
 
-    /// When the producer ends because its position is not confirmed, if it has read `$TERM` at `since_ms`. The next one
-    /// with the same name publishes the records that wait.
+    /// When the producer ends because its position is not confirmed, or its outbox refuses records, if it has read `$TERM`
+    /// at `since_ms`. The next one with the same name publishes the records in the outbox.
     pub(super) fn end_ms(&self, since_ms: u64) -> Option<u64> {
-        let may_end = self.guard.is_holding() && self.unwritten_count == 0;
-        may_end.then(|| since_ms.saturating_add(self.end_wait_ms))
+        let since_ms = match &self.refusal {
+            Some(refusal) => since_ms.max(refusal.since_ms),
+            None if self.guard.is_holding() => since_ms,
+            None => return None,
+        };
+        Some(since_ms.saturating_add(self.end_wait_ms))
     }
 
     /// When the producer must act, even without input.
     pub(super) fn due_ms(&self) -> Option<u64> {
-        let retry_ms = self.retry_ms.filter(|_| !self.unwritten.is_empty());
+        let retry_ms = self.refusal.as_ref().map(|refusal| refusal.retry_ms);
         let long_start_ms = self.long_start_ms.filter(|_| self.guard.is_starting());
-        [self.guard.due_ms(), retry_ms, long_start_ms].into_iter().flatten().min()
+        let due = [self.guard.due_ms(), retry_ms, long_start_ms];
+        // Not `flatten`, see `ProducerRole::due_ms`.
+        due.map(|due_ms| due_ms.unwrap_or(u64::MAX)).into_iter().min().filter(|&due_ms| due_ms < u64::MAX)
     }
 
     /// A tower has announced another node with the producer's address.
     pub(super) fn handle_twin(&mut self, address: &str, endpoint: &str, now_ms: u64) {
-        self.guard.handle_twin(now_ms);
+        self.guard.handle_twin(endpoint, now_ms);
         self.twin_warning.warn(now_ms, || {
             format!(
                 "Producer: a node at {endpoint} announces the address {address} of the producer {}",
@@ -168,7 +223,7 @@ impl Named {
         address: &str,
         now_ms: u64,
     ) -> Result {
-        let (name, path) = (&self.name, printable_path(self.outbox.path()));
+        let (name, path) = (&self.name, || printable_path(self.outbox.path()));
         let was_starting = self.guard.is_starting();
         match self.guard.poll_step(producer.confirmations(), now_ms) {
             Some(Step::Release) => {
@@ -182,13 +237,15 @@ impl Named {
                 producer.hold();
                 log::error!(
                     "Producer: another producer uses the address {address} of {name}, probably with a copy of the \
-                     outbox {path}. New records wait until it has ended"
+                     outbox {}. New records wait until it has ended",
+                    path()
                 );
             }
             Some(Step::Refuse) => {
                 return Err(Error::Outbox(format!(
-                    "another producer uses the address {address} of {name}, probably with a copy of the outbox {path}; \
-                     this producer ends"
+                    "another producer uses the address {address} of {name}, probably with a copy of the outbox {}; this \
+                     producer ends",
+                    path()
                 )));
             }
             Some(Step::TimeOut) => {
@@ -204,9 +261,10 @@ impl Named {
         if self.guard.is_starting() && self.long_start_ms.take_if(|due_ms| now_ms >= *due_ms).is_some() {
             log::warn!(
                 "Producer: {name} waits before it continues its partition {address}: {} of the producer/start_stores = \
-                 {} required stores have confirmed its position. New records are kept in {path}",
+                 {} required stores have confirmed its position. New records are kept in {}",
                 producer.confirmations(),
-                self.start_stores
+                self.start_stores,
+                path()
             );
         }
         Ok(())
@@ -222,8 +280,9 @@ impl Named {
         ))
     }
 
-    /// Logs how many records the next producer with this name must publish, and how many are lost.
-    pub(super) fn log_end(&self, left_count: u64) {
+    /// Logs how many records are lost, and how many are in the outbox and not acknowledged. If the outbox `is_usable`, the
+    /// next producer with this name publishes them.
+    pub(super) fn log_end(&self, left_count: u64, is_usable: bool) {
         if self.unwritten_count > 0 {
             log::error!(
                 "Producer: {} ends, and loses {} records that its outbox has refused",
@@ -232,9 +291,9 @@ impl Named {
             );
         }
         if left_count > 0 {
+            let next = if is_usable { "; the next producer with this name publishes them" } else { "" };
             log::warn!(
-                "Producer: {} ends. {left_count} records in its outbox {} are not acknowledged; the next producer with \
-                 this name publishes them",
+                "Producer: {} ends. {left_count} records in its outbox {} are not acknowledged{next}",
                 self.name,
                 printable_path(self.outbox.path())
             );

@@ -9,18 +9,21 @@ const MAX_STORES: usize = 1_000;
 pub(super) struct Hold {
     /// The records from here on wait.
     pub(super) from: u64,
-    /// The names of the stores that have acknowledged records.
+    /// The records before this offset were acknowledged when the hold began.
+    acknowledged: u64,
+    /// The names of the stores that have acknowledged them all since.
     stores: BTreeSet<Box<[u8]>>,
 }
 
 impl Hold {
-    pub(super) fn new(from: u64) -> Hold {
-        Hold { from, stores: BTreeSet::new() }
+    pub(super) fn new(from: u64, acknowledged: u64) -> Hold {
+        Hold { from, acknowledged, stores: BTreeSet::new() }
     }
 
-    /// A store has acknowledged records before `from`.
-    pub(super) fn confirm(&mut self, store: &[u8]) {
-        if self.stores.len() < MAX_STORES && !self.stores.contains(store) {
+    /// A store has acknowledged the records before `end`. A store that lacks acknowledged records confirms nothing: the
+    /// stores that have them may also have records which this producer does not know.
+    pub(super) fn confirm(&mut self, store: &[u8], end: u64) {
+        if end >= self.acknowledged && self.stores.len() < MAX_STORES && !self.stores.contains(store) {
             self.stores.insert(store.into());
         }
     }

@@ -21,6 +21,12 @@ pub(in crate::actor::producer) struct Volume {
 }
 
 impl Volume {
+    pub(in crate::actor::producer) fn of(run: &Run) -> Volume {
+        let mut volume = Volume::default();
+        run.for_each_len_bytes(|len_bytes| volume.add(len_bytes));
+        volume
+    }
+
     pub(in crate::actor::producer) fn add(&mut self, len_bytes: usize) {
         self.count += 1;
         self.bytes = self.bytes.saturating_add(cost_bytes(len_bytes));
