@@ -1,6 +1,6 @@
 //! Producers with a name: each life continues the partition of the last one.
 
-use crate::e2e::{Cluster, Program, QUIET, contents, lines};
+use crate::e2e::{Cluster, Program, QUIET, contents, lines, wait_until};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -20,6 +20,17 @@ fn life_with(cluster: &Cluster, settings: &[(&str, &str)]) -> Program {
 
 fn life(cluster: &Cluster) -> Program {
     life_with(cluster, &[])
+}
+
+/// The length of an outbox without records.
+const EMPTY_OUTBOX_LEN_BYTES: u64 = 96;
+
+/// The length of the files with records of the producer.
+fn outbox_len_bytes(cluster: &Cluster) -> u64 {
+    let entries = std::fs::read_dir(cluster.dir().join("producerdb/topic/me")).expect("there");
+    let paths = entries.map(|entry| entry.expect("there").path());
+    let files = paths.filter(|path| path.extension().is_some_and(|extension| extension == "outbox"));
+    files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
 }
 
 /// The addresses of printed records.
@@ -112,6 +123,7 @@ fn a_life_without_a_store_waits_or_fails_as_configured() {
     let mut witness = cluster.consumer("topic");
     let waiting = life(&cluster);
     waiting.feed(&lines("second", 10));
+    wait_until("the records are in the outbox", || outbox_len_bytes(&cluster) > EMPTY_OUTBOX_LEN_BYTES);
     witness.expect_silence(QUIET, "no store has confirmed the position");
     let careless = cluster.node_with(
         "dafka_console_producer",
@@ -167,7 +179,7 @@ fn a_life_with_a_copied_outbox_is_refused_while_the_other_one_runs() {
     live.lines(10, "records of the first life");
     copy_dir(&cluster.dir().join("producerdb"), &cluster.dir().join("copy"));
     // It listens for long, because the machine may be busy.
-    let settings = [("producer/directory", "copy"), ("beacon/interval", "4000")];
+    let settings = [("producer/directory", "copy"), ("beacon/interval", "2000")];
     let text = "probably with a copy of the outbox copy/topic/me; this producer ends";
     life_with(&cluster, &settings).expect_exit("another producer with its address", 1, &[text]);
     // The first one continues.

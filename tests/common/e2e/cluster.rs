@@ -202,11 +202,22 @@ impl Cluster {
         environment: &[(&str, &Path)],
     ) -> Program {
         let settings = [settings, &[("store/db", dir.to_str().expect("UTF-8"))]].concat();
-        let mut command = Command::new(executable("dafka_stored"));
-        command.arg("-c").arg(self.config_with(&settings));
+        self.node_in("dafka_stored", &[], &settings, environment)
+    }
+
+    /// As [`Cluster::node_with`], with environment variables.
+    pub(crate) fn node_in(
+        &self,
+        program: &str,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+        environment: &[(&str, &Path)],
+    ) -> Program {
+        let mut command = Command::new(executable(program));
+        command.arg("-c").arg(self.config_with(settings));
         command.args(["--pub", &self.pub_addresses(), "--sub", &self.sub_addresses()]);
-        command.current_dir(self.dir()).envs(environment.iter().copied());
-        self.command("dafka_stored", &mut command)
+        command.args(arguments).current_dir(self.dir()).envs(environment.iter().copied());
+        self.command(program, &mut command)
     }
 
     /// Starts a console producer whose input stays open.
