@@ -7,6 +7,7 @@
 
 #define TOPIC "jobs"
 #define MOST 3
+#define SLOTS 64
 
 #define CHECK_ERRNO(call, expected) \
     do { \
@@ -30,7 +31,6 @@ s_consumer (zconfig_t *config, const char *group, const char *group_by, const ch
     zconfig_put (own, "consumer/group_by", group_by);
     zconfig_put (own, "consumer/commit", commit);
     zconfig_put (own, "consumer/commit_interval", "20");
-    zconfig_put (own, "consumer/verbose", "1");
     dafka_consumer_t *consumer = test_consumer_new (TOPIC, own);
     zconfig_destroy (&own);
     return consumer;
@@ -104,33 +104,52 @@ s_send (zactor_t *producer, size_t first, size_t end)
     dafka_producer_msg_destroy (&msg);
 }
 
+//  Publishes as many records as there are slots, from *next_p on, until each member handles some of them.
 static void
-s_test_sharing (zconfig_t *config, zactor_t *producer, const char *group_by, size_t before, size_t count)
+s_await_sharing (zactor_t *producer, member_t *members, size_t *next_p)
+{
+    bool is_shared = false;
+    while (!is_shared) {
+        for (size_t i = 0; i < MOST; i++)
+            members [i].count = 0;
+        s_send (producer, *next_p, *next_p + SLOTS);
+        s_read (members, MOST, *next_p, *next_p + SLOTS, NULL);
+        *next_p += SLOTS;
+        is_shared = true;
+        for (size_t i = 0; i < MOST; i++)
+            is_shared = is_shared && members [i].count > 0;
+    }
+}
+
+//  Publishes records from *next_p on.
+static void
+s_test_sharing (zconfig_t *config, zactor_t *producer, const char *group_by, size_t *next_p, size_t count)
 {
     test_case ("members share one partition by %s", group_by);
-    test_log_begin ();
     member_t members [MOST];
     s_join (&members [0], config, group_by);
-    s_read (members, 1, 0, before, NULL);
-    //  From now on, the program waits for records, so what it has received is processed.
+    s_read (members, 1, 0, *next_p, NULL);
+    //  All that it has received is processed, so it can give it up.
     CHECK (dafka_consumer_commit (members [0].consumer) == 0);
     s_join (&members [1], config, group_by);
     s_join (&members [2], config, group_by);
-    test_log_await ("D:", "the group has 3 members", NULL);
+    if (!streq (group_by, "partition"))
+        s_await_sharing (producer, members, next_p);
     size_t owners [8] = { 0 };
-    s_send (producer, before, before + count);
-    s_read (members, MOST, before, before + count, streq (group_by, "key") ? owners : NULL);
-    for (size_t i = 0; i < MOST; i++)
-        if (streq (group_by, "offset"))
+    size_t end = *next_p + count;
+    s_send (producer, *next_p, end);
+    s_read (members, MOST, *next_p, end, streq (group_by, "key") ? owners : NULL);
+    if (streq (group_by, "offset"))
+        for (size_t i = 0; i < MOST; i++)
             CHECK (members [i].count > count / 10);
 
     test_case ("the others take over from members that leave, by %s", group_by);
     s_leave (&members [0]);
     s_leave (&members [1]);
-    s_send (producer, before + count, before + 2 * count);
-    s_read (&members [2], 1, before + count, before + 2 * count, NULL);
+    s_send (producer, end, end + count);
+    s_read (&members [2], 1, end, end + count, NULL);
     s_leave (&members [2]);
-    test_log_end ();
+    *next_p = end + count;
 }
 
 static void
@@ -187,19 +206,17 @@ int
 main (void)
 {
     test_begin ("group", 240);
-    const size_t before = 100, count = test_scale (4000, 400);
+    const size_t count = test_scale (4000, 400);
     zconfig_t *config = test_config ("tcp");
     zconfig_put (config, "consumer/offset/reset", "earliest");
     zactor_t *tower = test_tower_new (config);
     zactor_t *store = test_store_new (config);
     zactor_t *producer = test_producer_new (TOPIC, config);
     const char *ways [] = { "offset", "key", "partition" };
-    size_t end = before;
-    s_send (producer, 0, before);
-    for (size_t i = 0; i < 3; i++) {
-        s_test_sharing (config, producer, ways [i], end, count);
-        end += 2 * count;
-    }
+    size_t end = 100;
+    s_send (producer, 0, end);
+    for (size_t i = 0; i < 3; i++)
+        s_test_sharing (config, producer, ways [i], &end, count);
     s_test_manual (config, end);
     s_test_config (config);
     zactor_destroy (&producer);
