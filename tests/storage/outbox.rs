@@ -213,7 +213,8 @@ fn a_file_that_is_no_longer_needed_may_be_damaged() {
     drop(outbox);
     assert_ne!(files(base.path())[0], old);
     // A power failure undoes the removal of the old file, whose last write was interrupted.
-    for torn in [&b"torn"[..], &octets[FILE_HEADER..].to_vec()] {
+    let entries = octets[FILE_HEADER..].to_vec();
+    for torn in [&b"torn"[..], &entries] {
         octets.extend(torn);
         fs::write(&old, &octets).unwrap();
         let (outbox, found) = open(base.path()).unwrap();
