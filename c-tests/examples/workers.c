@@ -10,6 +10,7 @@
 
 #define WORKERS 3
 #define JOBS 300
+#define IDLE_MSECS 100
 
 //  A worker: sends the number of each job that it has handled to its owner.
 static void
@@ -21,13 +22,20 @@ s_worker (zsock_t *pipe, void *args)
     dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
     zpoller_t *poller = zpoller_new (pipe, dafka_consumer_record_source (consumer), NULL);
     zsock_signal (pipe, 0);
-    //  The owner sends $TERM to end the worker
-    while (zpoller_wait (poller, -1) == dafka_consumer_record_source (consumer)) {
+    //  A job counts as handled when the worker asks for the next one. While there is none, the worker must commit, so
+    //  that a worker that joins need not wait for it. The owner sends $TERM to end the worker
+    int timeout_msecs = -1;
+    void *which;
+    while ((which = zpoller_wait (poller, timeout_msecs)) != pipe && !zsys_interrupted) {
+        if (!which)
+            dafka_consumer_commit (consumer);
+        else
         if (dafka_consumer_msg_recv (msg, consumer) == 0) {
             char *job = dafka_consumer_msg_strdup (msg);
             zstr_send (pipe, job);
             zstr_free (&job);
         }
+        timeout_msecs = which ? IDLE_MSECS : -1;
     }
     //  The last job counts as handled, too. Without this, another worker would get it again
     dafka_consumer_commit (consumer);

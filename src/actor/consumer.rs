@@ -145,7 +145,8 @@ fn named(settings: &Settings, sink: &Sink) -> Named {
     Named::No
 }
 
-/// When the members of a group announce themselves. A member is as long silent as a peer before it is dropped.
+/// When the members of a group announce themselves. A silent member counts as dead after the time after which a peer is
+/// dropped.
 fn timing(beacon: &settings::Beacon, handover_ms: u64) -> Timing {
     let &settings::Beacon { interval_ms, timeout_ms, .. } = beacon;
     Timing {
@@ -460,7 +461,7 @@ impl ConsumerRole<'_> {
     fn pause(&mut self, topic: &[u8]) -> Option<bool> {
         let is_changed = self.consumer.pause(topic);
         if let (Some(true), Sink::Queue(writer)) = (is_changed, &self.sink) {
-            writer.pause(topic, &mut self.records);
+            writer.pause(topic, &mut self.records, self.group_by);
         }
         is_changed
     }

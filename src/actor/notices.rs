@@ -4,7 +4,6 @@
 //! Peers can cause most of these lines. So the rate of each kind of line is limited, here or in a state machine.
 
 use super::printable;
-
 use crate::net::{Peer, Warning, now_ms};
 use crate::protocol::notice::{AckStall, Notice, Refusal};
 use crate::protocol::store::comparison::Divergence;
@@ -113,6 +112,9 @@ impl<'a> Notices<'a> {
                 printable(&consumer),
                 describe_refusal(reason)
             ),
+            Notice::GroupWithoutStore => {
+                log::warn!("{name}: the consumer waits for a store, because a group (consumer/group) needs one")
+            }
             Notice::GroupChanged { members, slots } => log::debug!(
                 "{name}: the group has {members} {}; this one handles {slots} of {SLOT_COUNT} slots",
                 if members == 1 { "member" } else { "members" }

@@ -90,8 +90,8 @@ struct State {
     records: RecordList,
     /// Records of paused topics.
     paused: RecordList,
-    /// The slots whose records the reader must drop, and how the slot of a record is determined.
-    revoked: Option<(Slots, GroupBy)>,
+    /// In a group: the slot of the first record of `records`, if this slot was revoked.
+    kept: Option<u8>,
     /// Whether the token is in the pipe.
     has_token: bool,
     /// The actor waits until the reader takes the records of the queue.
@@ -177,8 +177,6 @@ struct RecordQueue {
     sent_records: SentRecords,
     /// What the application has processed, if the consumer has a name.
     progress: Progress,
-    /// The actor has revoked slots.
-    has_revoked: AtomicBool,
     /// This library has read a record from the pipe.
     is_read: AtomicBool,
     /// The actor has ended in frame mode, and records are left that did not fit into the pipe.
@@ -197,18 +195,6 @@ impl RecordQueue {
         let is_needed =
             sent <= self.max_count.saturating_mul(2) as u64 || self.is_read.load(Ordering::Relaxed);
         is_needed.then_some(&self.sent_records)
-    }
-
-    /// Drops records of slots that the actor has revoked from those that the reader has taken. Returns these slots.
-    fn drop_revoked(&self, taken: &mut RecordList) -> Slots {
-        if !self.has_revoked.load(Ordering::SeqCst) {
-            return Slots::NONE;
-        }
-        let mut state = self.lock();
-        self.has_revoked.store(false, Ordering::SeqCst);
-        let Some((slots, group_by)) = state.revoked.take() else { return Slots::NONE };
-        taken.remove_slots(slots, group_by);
-        slots
     }
 
     /// Hands over records. Returns false when records are left, or when the token could not be sent.
@@ -247,7 +233,7 @@ pub fn record_queue(sink: Socket, max_count: usize) -> Result<(RecordWriter, Rec
         sent: 0,
         records: RecordList::default(),
         paused: RecordList::default(),
-        revoked: None,
+        kept: None,
         has_token: false,
         is_actor_waiting: false,
     };
@@ -256,7 +242,6 @@ pub fn record_queue(sink: Socket, max_count: usize) -> Result<(RecordWriter, Rec
         max_count,
         sent_records: SentRecords::default(),
         progress: Progress::default(),
-        has_revoked: AtomicBool::new(false),
         is_read: AtomicBool::new(false),
         has_rest: AtomicBool::new(false),
     });
@@ -303,10 +288,15 @@ impl RecordWriter {
 
     /// Sets records of a topic aside: first those that the reader has not taken yet, then those of `records`. To be
     /// called in queue mode, see [`RecordReader::pause`].
-    pub(super) fn pause(&self, topic: &[u8], records: &mut RecordList) {
+    pub(super) fn pause(&self, topic: &[u8], records: &mut RecordList, group_by: Option<GroupBy>) {
         let is_of = |name: PartitionName| name.topic == topic;
         let mut state = self.queue.lock();
-        let waiting = state.records.split(is_of);
+        let mut waiting = state.records.split(is_of);
+        if let Some((slot, group_by)) = state.kept.zip(group_by) {
+            let count = waiting.len();
+            waiting.remove_slots(Slots::of(slot), group_by, false);
+            state.kept.take_if(|_| waiting.len() < count);
+        }
         state.paused.append(waiting);
         state.paused.append(records.split(is_of));
     }
@@ -323,22 +313,21 @@ impl RecordWriter {
     }
 
     /// The application gets no more records of these slots. `records` are those that were not handed over. To be called in
-    /// queue mode. Afterwards, the pipe may contain the token although no record waits; the reader then removes it.
+    /// queue mode. A program that has found the pipe readable must get a record. So the first record that was handed over
+    /// stays, and its slot is busy.
     pub(super) fn revoke(&self, slots: Slots, group_by: GroupBy, records: &mut RecordList) {
         exit::park_if_abandoned();
-        let mut guard = self.queue.lock();
-        let state = &mut *guard;
-        for list in [&mut state.records, &mut state.paused, records] {
-            list.remove_slots(slots, group_by);
-        }
-        let earlier = state.revoked.map_or(Slots::NONE, |(slots, _)| slots);
-        state.revoked = Some((slots.and(earlier), group_by));
-        self.queue.has_revoked.store(true, Ordering::SeqCst);
+        let mut state = self.queue.lock();
+        let kept = state.records.remove_slots(slots, group_by, true);
+        state.kept = kept.or(state.kept);
+        state.paused.remove_slots(slots, group_by, false);
+        records.remove_slots(slots, group_by, false);
     }
 
     /// The slots of which the application has records that it has not processed, or whose positions were not taken.
     pub(super) fn busy_slots(&self) -> Slots {
-        self.queue.progress.busy_slots()
+        let kept = self.queue.lock().kept.map_or(Slots::NONE, Slots::of);
+        self.queue.progress.busy_slots().and(kept)
     }
 
     /// Asks the application for its positions, and takes those that it has published: for each slot of each partition, the

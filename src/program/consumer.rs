@@ -7,7 +7,7 @@ use crate::committed::{MAX_CONSUMER_NAME_LEN, is_consumer_name};
 use crate::net::{Pipe, pipe_with_limit};
 use crate::partition_name::{PartitionName, SharedPartitionName};
 use crate::settings::{self, Commit, OffsetReset, Settings};
-use crate::slots::{MAX_GROUP_NAME_LEN, is_group_name};
+use crate::slots::{MAX_GROUP_NAME_LEN, is_group_name, is_of_group};
 use crate::text::printable;
 use clap::ArgMatches;
 use std::ffi::OsString;
@@ -24,22 +24,26 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
 pub fn choose_start(matches: &ArgMatches, settings: &mut settings::Consumer) -> Result {
     let value = |option| matches.get_one::<OsString>(option).map(|value| value.as_encoded_bytes());
     if let Some(name) = value("name") {
-        if !is_consumer_name(name) {
-            let len = name.len();
+        if !is_consumer_name(name) || is_of_group(name) {
             return Err(Failure(format!(
-                "--name must have 1 to {MAX_CONSUMER_NAME_LEN} bytes, this one has {len}"
+                "--name {}: must have 1 to {MAX_CONSUMER_NAME_LEN} bytes, without the control character 0x1F",
+                printable(name)
             )));
         }
         (settings.name, settings.group) = (Some(name.into()), None);
     }
     if let Some(group) = value("group") {
         if !is_group_name(group) {
-            let len = group.len();
             return Err(Failure(format!(
-                "--group must have 1 to {MAX_GROUP_NAME_LEN} bytes, this one has {len}"
+                "--group {}: must have 1 to {MAX_GROUP_NAME_LEN} bytes, without the control character 0x1F",
+                printable(group)
             )));
         }
         (settings.group, settings.name) = (Some(group.into()), None);
+    }
+    if settings.group.is_some() && matches.contains_id("partition") {
+        let why = "a member of a group (--group, consumer/group) must handle all records that it gets";
+        return Err(Failure(format!("--partition: {why}")));
     }
     if matches.get_flag("from-beginning") {
         settings.offset_reset = Some(OffsetReset::Earliest);

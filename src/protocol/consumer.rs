@@ -205,6 +205,7 @@ impl<P: Payload> Consumer<P> {
         let ended =
             self.ingest.topics().filter(|topic| !self.topics.is_subscribed(topic)).map(Box::from).collect();
         self.ingest.close_topics(&ended);
+        self.forget_ended_topics();
         let Self { topics, paused, .. } = self;
         paused.retain(|topic| topics.is_subscribed(topic));
         if !self.topics().any(|topic| self.is_beginning(topic)) {
@@ -369,6 +370,7 @@ impl<P: Payload> Consumer<P> {
                 let kept_count = self.kept_count(partition);
                 if self.ingest.correct_by_head(partition, position.sequence, is_live, kept_count, now_ms) {
                     self.forget_kept(partition);
+                    self.note_correction(partition);
                 }
                 match message {
                     // The DIRECT-HEAD of a store proves that the store has the record. A DIRECT-HEAD without a store's
@@ -409,6 +411,7 @@ impl<P: Payload> Consumer<P> {
         let kept_count = self.kept_count(partition);
         if self.ingest.correct_by_run(partition, first, last, kept_count, now_ms) {
             self.forget_kept(partition);
+            self.note_correction(partition);
         }
         let is_accepted = !self.is_full(partition);
         if is_accepted {

@@ -69,6 +69,8 @@ pub enum Notice {
         /// How many stores are connected.
         stores: usize,
     },
+    /// A member of a group waits for a store.
+    GroupWithoutStore,
     /// The members of a consumer's group have changed.
     GroupChanged {
         /// How many members the consumer knows, including itself.

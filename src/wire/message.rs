@@ -128,13 +128,14 @@ pub enum Message<'a> {
     },
     /// MEMBER: a member of a group announces itself to the other members.
     Member {
-        /// The name of the group.
+        /// The name of the group, and how its members share records, see
+        /// [`GroupBy::group_name`](crate::slots::GroupBy::group_name).
         topic: &'a [u8],
         /// The address of the member.
         address: &'a [u8],
         /// A hash of the addresses of all members that this member knows, including its own.
         view: u64,
-        /// The shares that this member holds, one bit each.
+        /// The slots that this member holds, one bit each.
         held: u64,
         /// Whether the member leaves the group.
         is_leaving: bool,

@@ -68,7 +68,7 @@ struct Accidents {
     kills: bool,
     /// The processes of members stop for a while.
     freezes: bool,
-    /// Members do not reach each other for a while.
+    /// Members do not reach any other, or one member does not reach one other, for a while.
     cuts: bool,
 }
 
@@ -88,6 +88,8 @@ struct Cluster {
     sent: u64,
     /// The last arrival, by sender and receiver: messages do not overtake each other.
     arrivals: HashMap<(Vec<u8>, Vec<u8>), u64>,
+    /// Links that are cut, from one member to another one, and until when.
+    cut_links: HashMap<(Vec<u8>, Vec<u8>), u64>,
     records: Vec<Vec<Record>>,
     committed: BTreeMap<(Vec<u8>, Vec<u8>), Committed>,
     /// For each record, the members that have received it.
@@ -108,6 +110,7 @@ impl Cluster {
             flying: BTreeMap::new(),
             sent: 0,
             arrivals: HashMap::new(),
+            cut_links: HashMap::new(),
             records: vec![Vec::new(); PARTITION_COUNT as usize],
             committed: BTreeMap::new(),
             handled: BTreeMap::new(),
@@ -303,10 +306,16 @@ impl Cluster {
             let reached: Vec<_> = others
                 .iter()
                 .filter(|other| !is_cut && other.cut_until_ms <= self.now_ms)
+                .filter(|other| !self.is_link_cut(&from, &other.address))
                 .map(|other| other.address.clone())
                 .collect();
             reached.iter().for_each(|to| self.send(&from, to, &frame, None));
         }
+    }
+
+    fn is_link_cut(&self, from: &[u8], to: &[u8]) -> bool {
+        let until_ms = self.cut_links.get(&(from.to_vec(), to.to_vec()));
+        until_ms.is_some_and(|until_ms| *until_ms > self.now_ms)
     }
 
     /// One turn of a member and of its application. Returns false when the member has left.
@@ -380,7 +389,13 @@ impl Cluster {
     fn has_accident(&mut self, accidents: Accidents) {
         let number = self.random.below(self.members.len() as u64) as usize;
         let ms = 100 + self.random.below(1_500);
-        match self.random.below(3) {
+        match self.random.below(4) {
+            3 if accidents.cuts => {
+                let other = self.random.below(self.members.len() as u64) as usize;
+                let link = [number, other].map(|number| self.members[number].address.clone());
+                // The members must handle all records before the link returns.
+                self.cut_links.insert(link.into(), u64::MAX);
+            }
             0 if accidents.kills && self.members.len() > 1 => drop(self.members.remove(number)),
             1 if accidents.freezes => self.members[number].frozen_until_ms = self.now_ms + ms,
             2 if accidents.cuts => self.members[number].cut_until_ms = self.now_ms + ms,

@@ -1,8 +1,8 @@
 //! What the reader of a member of a group notes about the slots of the records.
 //!
-//! The member gives up a slot only when the application has no record of the slot that it has not processed. So the
-//! reader notes each record before it returns it, under the lock of [`Progress`]. Then it checks whether the actor has
-//! revoked the slot meanwhile. The actor works in the reverse order: it revokes the slot, and then looks for notes.
+//! The member gives up a slot only when the application has no record of the slot that it has not processed. So in a
+//! group, the reader takes one record at a time from the queue, and notes its slot under the lock of the queue. The actor
+//! revokes a slot under the same lock.
 
 use super::RecordList;
 use super::progress::Progress;
@@ -37,30 +37,37 @@ impl GroupReader {
         }
     }
 
-    /// The application gets a record, unless `is_revoked` returns true for its slot. Returns whether it gets it.
+    /// The application gets a record.
     pub(super) fn read(
         &mut self,
         progress: &Progress,
         (name, offset, key): (&SharedPartitionName, u64, &[u8]),
-        is_revoked: impl FnOnce(u8) -> bool,
-    ) -> bool {
-        let slot = self.slot_of(name.as_name(), offset, key);
-        let of = (name.clone(), slot);
-        let before = progress.receive(of.clone(), Some(offset + 1));
-        if is_revoked(slot) {
-            progress.receive(of, before);
-            return false;
-        }
+    ) {
+        let of = (name.clone(), self.slot_of(name.as_name(), offset, key));
+        progress.receive(of.clone(), offset + 1);
         self.last = Some(of);
-        true
     }
 }
 
 impl RecordList {
-    /// Removes the records of these slots.
-    pub(in crate::actor) fn remove_slots(&mut self, slots: Slots, group_by: GroupBy) {
+    /// Removes the records of these slots. Keeps the first record of all if `keeps_first`; returns its slot if that is one
+    /// of these slots.
+    pub(in crate::actor) fn remove_slots(
+        &mut self,
+        slots: Slots,
+        group_by: GroupBy,
+        keeps_first: bool,
+    ) -> Option<u8> {
+        let (mut is_first, mut kept) = (keeps_first, None);
         self.retain_records(|name, offset, key| {
-            !slots.contains(group_by.slot_of(group_by.first_slot(name), offset, key))
+            let slot = group_by.slot_of(group_by.first_slot(name), offset, key);
+            let is_revoked = slots.contains(slot);
+            if std::mem::take(&mut is_first) && is_revoked {
+                kept = Some(slot);
+                return true;
+            }
+            !is_revoked
         });
+        kept
     }
 }

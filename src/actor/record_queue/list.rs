@@ -144,7 +144,7 @@ impl RecordList {
 
     /// Keeps only the records for which `keeps` returns true. It gets the partition, the offset and the key of each record
     /// whose offset is known. A record of unknown offset is kept.
-    pub(super) fn retain_records(&mut self, keeps: impl Fn(PartitionName, u64, &[u8]) -> bool) {
+    pub(super) fn retain_records(&mut self, mut keeps: impl FnMut(PartitionName, u64, &[u8]) -> bool) {
         let mut all = std::mem::take(self);
         while let Some(Delivered { offset, run }) = all.pop_run() {
             match (&all.removed, offset) {

@@ -85,14 +85,9 @@ impl Progress {
         all.fold(Slots::NONE, |busy, (_, slot)| busy.and(Slots::of(*slot)))
     }
 
-    /// In a group: the application has received the records of a slot in a partition up to, not including, `next`; none if
-    /// that is `None`. Returns what was noted before.
-    pub(super) fn receive(&self, of: SlotPartition, next: Option<u64>) -> Option<u64> {
-        let mut state = self.lock();
-        match next {
-            Some(next) => state.received.insert(of, next),
-            None => state.received.remove(&of),
-        }
+    /// In a group: the application has received the records of a slot in a partition up to, not including, `next`.
+    pub(super) fn receive(&self, of: SlotPartition, next: u64) {
+        self.lock().received.insert(of, next);
     }
 
     /// In a group: the application has processed the received records of a slot in a partition.

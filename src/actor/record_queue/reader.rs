@@ -155,11 +155,14 @@ impl RecordReader {
     /// # Errors
     /// Errors of libzmq.
     pub fn resume(&mut self, topic: &[u8]) -> Result {
-        let mut state = self.queue.lock();
+        let mut guard = self.queue.lock();
+        let state = &mut *guard;
         let mut records = state.paused.split(|name| name.topic == topic);
-        records.append(std::mem::take(&mut self.taken));
-        self.taken = records;
-        state.send_token(!self.taken.is_empty())
+        let first = if self.group.is_some() { &mut state.records } else { &mut self.taken };
+        records.append(std::mem::take(first));
+        let has_records = !records.is_empty();
+        *first = records;
+        state.send_token(has_records)
     }
 
     /// The number of records that were taken from the queue, and that the application has not received, of the partitions
@@ -284,33 +287,31 @@ impl RecordReader {
         Ok(record)
     }
 
-    /// Takes the next record whose slot was not revoked.
+    /// Takes the next record, and notes its slot. Both happen under the lock of the queue, so the actor cannot revoke the
+    /// slot in between.
     fn pop_of_group(
         &mut self,
         source: &Socket,
         name: &mut Option<SharedPartitionName>,
     ) -> Result<Option<Delivered>> {
-        loop {
-            self.drop_revoked();
-            let record = self.take(source, name)?;
-            let Self { queue, group, taken, .. } = self;
-            let (Some(Delivered { offset: Some(offset), run }), Some(name), Some(group)) =
-                (&record, &*name, group)
-            else {
-                return Ok(record);
-            };
+        let Self { queue, group, .. } = self;
+        let mut state = queue.lock();
+        let record = state.records.pop_into(name);
+        if let (Some(Delivered { offset: Some(offset), run }), Some(name), Some(group)) =
+            (&record, &*name, group)
+        {
             let key = run.first().and_then(|record| record.key).unwrap_or_default();
-            if group
-                .read(&queue.progress, (name, *offset, key), |slot| queue.drop_revoked(taken).contains(slot))
-            {
-                return Ok(record);
-            }
+            group.read(&queue.progress, (name, *offset, key));
+            state.kept = None;
         }
-    }
-
-    /// Drops records of slots that the actor has revoked.
-    fn drop_revoked(&mut self) {
-        self.queue.drop_revoked(&mut self.taken);
+        if state.records.is_empty() {
+            state.remove_token(source)?;
+        }
+        if state.is_actor_waiting && state.records.len() <= queue.max_count / 2 {
+            state.is_actor_waiting = false;
+            wake(source)?;
+        }
+        Ok(record)
     }
 
     fn take(&mut self, source: &Socket, name: &mut Option<SharedPartitionName>) -> Result<Option<Delivered>> {

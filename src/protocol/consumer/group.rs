@@ -23,7 +23,7 @@ use crate::protocol::{Outbox, Payload};
 use crate::slots::{GroupBy, SLOT_COUNT, Slots, slot_of_name};
 use crate::wire::{Message, Subscription, id};
 use membership::Membership;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 mod membership;
 
@@ -34,8 +34,8 @@ const MAX_POSITIONS_PER_SLOT: usize = super::positions::MAX_POSITIONS / SLOT_COU
 /// When a slot has no record among this many records of a partition, its position is committed without one. Otherwise
 /// the next member would read them all.
 const SKIPPED_COUNT: u64 = 1_024;
-/// The most entries of [`Group::former`]. At this limit, no slot is given up before its commits are confirmed.
-const MAX_FORMER_COUNT: usize = 4 * SLOT_COUNT as usize;
+/// With this many entries, those of [`Group::read`] are dropped in which the application has processed everything.
+const MAX_READ_COUNT: usize = 65_536;
 /// How often to check whether the application has processed the records of slots that are given up.
 const RELEASE_CHECK_MS: u64 = 5;
 
@@ -50,8 +50,8 @@ pub(super) struct Group {
     active: Slots,
     /// Slots whose records were delivered until now. [`Consumer::take_revoked`] returns them.
     revoked: Slots,
-    /// Positions of slots that this member no longer holds, until stores have confirmed them.
-    former: Vec<(u8, Positions)>,
+    /// Commits of slots that this member no longer holds, until stores have confirmed them.
+    former: BTreeMap<u8, Positions>,
     /// Under `latest`: the positions that are common to all slots, requested again for the slots that are loaded now. The
     /// former member of a slot may have begun partitions since they were requested last.
     common: Option<Positions>,
@@ -114,12 +114,24 @@ impl Group {
     /// All positions of slots.
     fn positions_mut(&mut self) -> impl Iterator<Item = &mut Positions> {
         let held = self.slots.iter_mut().flatten().map(|slot| &mut slot.positions);
-        held.chain(self.former.iter_mut().map(|(_, positions)| positions)).chain(&mut self.common)
+        held.chain(self.former.values_mut()).chain(&mut self.common)
     }
 
     fn positions(&self) -> impl Iterator<Item = &Positions> {
         let held = self.slots.iter().flatten().map(|slot| &slot.positions);
-        held.chain(self.former.iter().map(|(_, positions)| positions)).chain(&self.common)
+        held.chain(self.former.values()).chain(&self.common)
+    }
+
+    /// Keeps the commits of a slot that no store has confirmed.
+    fn keep_unconfirmed(&mut self, slot: u8, positions: Positions) {
+        match self.former.get_mut(&slot) {
+            Some(former) => former.absorb(positions),
+            None => {
+                let former = self.former.entry(slot).or_insert(positions);
+                former.keep_unconfirmed();
+            }
+        }
+        self.former.retain(|_, positions| positions.first_unconfirmed().is_some());
     }
 
     fn is_releasing(&self) -> bool {
@@ -148,6 +160,9 @@ impl Group {
     ) {
         let Self { group_by, active, ahead, read, .. } = self;
         let end = offset + content.record_count();
+        if read.len() >= MAX_READ_COUNT {
+            read.retain(|_, read| read.delivered.iter().any(|&next| next > 0));
+        }
         let list = if ahead.is_empty() { None } else { ahead.get_mut(name) };
         let first_slot = group_by.first_slot(name.as_name());
         if !read.contains_key(name) {
@@ -165,7 +180,11 @@ impl Group {
             }
             is_own
         };
+        let count = content.record_count();
         content.retain(keeps, |number, content| {
+            // A part would keep the whole batch in memory.
+            let is_whole = content.record_count() == count;
+            let content = if is_whole { content } else { content.into_own_memory() };
             deliveries.extend([Delivery { partition, offset: offset + number, content }]);
         });
         if let Some(list) = list {
@@ -190,7 +209,7 @@ impl<P: Payload> Consumer<P> {
             slots: [const { None }; SLOT_COUNT as usize],
             active: Slots::NONE,
             revoked: Slots::NONE,
-            former: Vec::new(),
+            former: BTreeMap::new(),
             common: None,
             ahead: HashMap::new(),
             read: HashMap::new(),
@@ -198,7 +217,9 @@ impl<P: Payload> Consumer<P> {
             now_ms,
             has_begun: false,
         };
-        Consumer { group: Some(Box::new(group)), ..self.named(&group_name, limit, now_ms) }
+        let named = self.named(&group_name, limit, now_ms);
+        let positions = named.positions.map(Positions::common);
+        Consumer { group: Some(Box::new(group)), positions, ..named }
     }
 
     /// Whether the consumer is a member of a group.
@@ -228,12 +249,11 @@ impl<P: Payload> Consumer<P> {
             let is_confirmed = is_common_confirmed && positions.first_unconfirmed().is_none();
             let is_processed = !busy.contains(slot) && is_confirmed;
             // After this time, the next member does not wait any more.
-            let is_over = now_ms >= *since_ms + group.handover_ms && group.former.len() < MAX_FORMER_COUNT;
+            let is_over = now_ms >= *since_ms + group.handover_ms;
             if (is_processed || is_over)
                 && let Some(Slot { positions, .. }) = place.take()
-                && positions.first_unconfirmed().is_some()
             {
-                group.former.push((slot, positions));
+                group.keep_unconfirmed(slot, positions);
             }
         }
         group.membership.hold(group.held(), now_ms);
@@ -248,8 +268,9 @@ impl<P: Payload> Consumer<P> {
 
     /// Handles a MEMBER.
     pub fn handle_member(&mut self, message: &Message, now_ms: u64) {
-        if let (Some(group), Message::Member { address, view, held, is_leaving, is_listening, .. }) =
-            (&mut self.group, *message)
+        if let (Some(group), Some(base)) = (&mut self.group, &self.positions)
+            && let Message::Member { topic, address, view, held, is_leaving, is_listening } = *message
+            && topic == base.name()
         {
             group.membership.handle_member(address, (view, Slots(held)), (is_leaving, is_listening), now_ms);
         }
@@ -293,10 +314,10 @@ impl<P: Payload> Consumer<P> {
             return false;
         };
         if let Message::CommitAck { .. } = message {
-            for (_, positions) in group.former.iter_mut().filter(|(of, _)| *of == slot) {
+            if let Some(positions) = group.former.get_mut(&slot) {
                 positions.handle_ack(partition, committed, now_ms);
             }
-            group.former.retain(|(_, positions)| positions.first_unconfirmed().is_some());
+            group.former.retain(|_, positions| positions.first_unconfirmed().is_some());
         }
         let Some(Slot { positions, state }) = &mut group.slots[usize::from(slot)] else { return true };
         let is_new = match message {
@@ -323,14 +344,11 @@ impl<P: Payload> Consumer<P> {
         }
         let positions = match &mut slots[usize::from(slot)] {
             Some(slot) => &mut slot.positions,
-            None => {
-                let known = former.iter().position(|(of, _)| *of == slot);
-                let place = known.unwrap_or_else(|| {
-                    former.push((slot, base.of_slot(slot, MAX_POSITIONS_PER_SLOT, now_ms)));
-                    former.len() - 1
-                });
-                &mut former[place].1
-            }
+            None => former.entry(slot).or_insert_with(|| {
+                let mut positions = base.of_slot(slot, MAX_POSITIONS_PER_SLOT, now_ms);
+                positions.keep_unconfirmed();
+                positions
+            }),
         };
         positions.continue_at(*serial);
         positions.commit(name, next, 0, now_ms);
@@ -371,11 +389,35 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// The number of the latest commit, and of the latest one up to which stores have confirmed all commits of slots.
-    pub(super) fn slot_commits(&self) -> Option<(u64, u64)> {
+    /// The number of the latest commit, and of the latest one up to which stores have confirmed all commits.
+    pub(super) fn group_commits(&self) -> Option<(u64, u64)> {
         let group = self.group.as_ref()?;
-        let first = group.positions().filter_map(Positions::first_unconfirmed).min();
+        let all = group.positions().chain(&self.positions);
+        let first = all.filter_map(Positions::first_unconfirmed).min();
         Some((group.serial, first.map_or(group.serial, |first| first - 1)))
+    }
+
+    /// Commits where a partition begins for all slots.
+    pub(super) fn commit_common(&mut self, partition: Index, next: u64) {
+        let Self { group: Some(group), positions: Some(base), ingest, .. } = self else { return };
+        base.continue_at(group.serial);
+        base.begin_at_lowest(ingest.partition(partition).name(), next);
+        group.serial = base.serial();
+    }
+
+    /// The place where a partition is read was corrected, because a forged HEAD had determined it.
+    pub(super) fn note_correction(&mut self, partition: Index) {
+        if self.group.is_some() {
+            self.commit_common(partition, self.ingest.next(partition));
+        }
+    }
+
+    /// The topics of some partitions are not subscribed any more.
+    pub(super) fn forget_ended_topics(&mut self) {
+        let Self { group: Some(group), topics, .. } = self else { return };
+        let is_subscribed = |name: &SharedPartitionName| topics.is_subscribed(name.as_name().topic);
+        group.ahead.retain(|name, _| is_subscribed(name));
+        group.read.retain(|name, _| is_subscribed(name));
     }
 
     /// True until the member may begin to read.
@@ -419,7 +461,11 @@ impl<P: Payload> Consumer<P> {
             if let Some(Slot { positions, state }) = place {
                 positions.handle_timeout(now_ms, out);
                 if *state == State::Loading && !positions.is_waiting() {
-                    loaded = loaded.and(Slots::of(slot));
+                    // Another member may have begun the slot meanwhile.
+                    match group.membership.may_begin(slot, now_ms) {
+                        true => loaded = loaded.and(Slots::of(slot)),
+                        false => *place = None,
+                    }
                 }
             }
         }
@@ -436,53 +482,75 @@ impl<P: Payload> Consumer<P> {
         if let (Some(base), Some(common)) = (&mut self.positions, common) {
             base.learn_all(common);
         }
-        group.former.iter_mut().for_each(|(_, positions)| positions.handle_timeout(now_ms, out));
+        group.former.values_mut().for_each(|positions| positions.handle_timeout(now_ms, out));
         group.membership.hold(group.held(), now_ms);
-        loaded.iter().for_each(|slot| self.activate(slot));
+        self.activate(loaded);
         let Some(group) = &mut self.group else { return };
         let is_loading = group.slots.iter().flatten().any(|slot| slot.state == State::Loading);
         let is_waiting = self.positions.as_ref().is_some_and(Positions::is_waiting);
         group.has_begun |= !group.membership.is_listening(now_ms) && !is_loading && !is_waiting;
     }
 
-    /// From now on, the records of a slot are delivered.
-    fn activate(&mut self, slot: u8) {
-        let serial = self.ingest.mark_evicted();
-        if let Some(group) = &mut self.group
-            && let Some(Slot { state, .. }) = &mut group.slots[usize::from(slot)]
-        {
-            *state = State::Active(serial);
-            group.active = group.active.and(Slots::of(slot));
-            // How far the other slots were read does not apply to this one.
-            group.read.values_mut().for_each(|read| (read.end, read.delivered[usize::from(slot)]) = (0, 0));
-            group.ahead.retain(|_, list| {
-                list.retain(|(of, _)| *of != slot);
-                !list.is_empty()
-            });
+    /// From now on, the records of these slots are delivered.
+    fn activate(&mut self, loaded: Slots) {
+        if loaded.is_empty() {
+            return;
         }
+        let serial = self.ingest.mark_evicted();
+        let Some(group) = &mut self.group else { return };
+        for slot in loaded.iter() {
+            if let Some(Slot { state, .. }) = &mut group.slots[usize::from(slot)] {
+                *state = State::Active(serial);
+            }
+            group.read.values_mut().for_each(|read| read.delivered[usize::from(slot)] = 0);
+        }
+        // How far the other slots were read does not apply to these.
+        group.read.values_mut().for_each(|read| read.end = 0);
+        group.active = group.active.and(loaded);
+        group.ahead.retain(|_, list| {
+            list.retain(|(of, _)| !loaded.contains(*of));
+            !list.is_empty()
+        });
         let open: Vec<Index> = self.ingest.partitions_of(b"").collect();
         for index in open {
-            self.read_slot(index, slot);
+            self.read_slots(index, loaded);
         }
     }
 
-    /// Makes an open partition continue where a slot does, if that is before the place where it is read.
-    fn read_slot(&mut self, index: Index, slot: u8) {
+    /// Makes an open partition continue at the first position of these slots, if that is before the place where it is
+    /// read.
+    fn read_slots(&mut self, index: Index, loaded: Slots) {
         let name = self.ingest.partition(index).shared_name().clone();
         let Some(rule) = self.topics.rule(name.as_name().topic) else { return };
         let reader = self.ingest.next(index) - self.kept_count(index);
-        let Some(next) = self.position_of_slot(name.as_name(), slot, &rule) else { return };
+        let loaded = self.slots_of(name.as_name(), loaded);
+        let start = |slot| Some((slot, self.position_of_slot(name.as_name(), slot, &rule)?));
+        let starts: Vec<(u8, u64)> = loaded.iter().filter_map(start).collect();
+        let first = starts.iter().map(|(_, start)| *start).chain([reader]).min().unwrap_or(reader);
+        let others = self.group.as_ref().map_or(Slots::NONE, |group| group.active.without(loaded));
+        let others = self.slots_of(name.as_name(), others);
         let Some(group) = &mut self.group else { return };
-        group.set_ahead(&name, slot, next, reader.min(next));
-        if next < reader {
-            for other in group.active.without(Slots::of(slot)).iter() {
-                group.set_ahead(&name, other, reader, next);
-            }
+        for (slot, start) in starts {
+            group.set_ahead(&name, slot, start, first);
+        }
+        if first < reader {
+            others.iter().for_each(|other| group.set_ahead(&name, other, reader, first));
             self.forget_kept(index);
-            self.ingest.seek(index, next);
+            self.ingest.seek(index, first);
             self.mark_read(index);
             // The heads of the partition are forgotten.
             self.refresh_soon(0);
+        }
+    }
+
+    /// Those of the slots to which records of a partition can belong.
+    fn slots_of(&self, name: PartitionName, slots: Slots) -> Slots {
+        match &self.group {
+            Some(group) if group.group_by == GroupBy::Partition => {
+                let only = Slots::of(group.group_by.first_slot(name));
+                slots.without(Slots::ALL.without(only))
+            }
+            _ => slots,
         }
     }
 
@@ -513,7 +581,7 @@ impl<P: Payload> Consumer<P> {
             let evicted = evicted.filter(|evicted| evicted.serial > since).map(|evicted| evicted.next);
             Some((slot, evicted.or_else(|| self.position_of_slot(name, slot, rule))))
         };
-        group.active.iter().filter_map(start).collect()
+        self.slots_of(name, group.active).iter().filter_map(start).collect()
     }
 
     /// Where to read a partition that is not open: at the first of its slots' positions. `None`: where `rule` says.
@@ -556,10 +624,15 @@ impl<P: Payload> Consumer<P> {
     /// Returns a notice when the members of the group have changed, or when no store confirms commits.
     pub(super) fn poll_group_notice(&mut self, now_ms: u64) -> Option<Notice> {
         let group = self.group.as_mut()?;
+        if let Some((responded, stores)) = group.positions_mut().find_map(Positions::poll_timeout) {
+            return Some(Notice::PositionsMissing { responded, stores });
+        }
         if let Some((members, slots)) = group.membership.poll_change(now_ms) {
             return Some(Notice::GroupChanged { members, slots });
         }
-        let (count, ms) = group.positions_mut().find_map(|positions| positions.poll_stall(now_ms))?;
-        Some(Notice::CommitsStalled { count, ms })
+        let stalls: Vec<_> =
+            group.positions_mut().filter_map(|positions| positions.poll_stall(now_ms)).collect();
+        let ms = stalls.iter().map(|(_, ms)| *ms).max()?;
+        Some(Notice::CommitsStalled { count: stalls.iter().map(|(count, _)| count).sum(), ms })
     }
 }

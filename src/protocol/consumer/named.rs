@@ -36,7 +36,7 @@ impl<P: Payload> Consumer<P> {
     /// same partition, on disk.
     pub fn commits(&self) -> (u64, u64) {
         let own = || self.positions.as_ref().map(|positions| (positions.serial(), positions.confirmed()));
-        self.slot_commits().or_else(own).unwrap_or_default()
+        self.group_commits().or_else(own).unwrap_or_default()
     }
 
     /// Handles a POSITION or a COMMIT-ACK, which can also come while other messages are not processed. A position that
@@ -97,6 +97,9 @@ impl<P: Payload> Consumer<P> {
     pub fn poll_positions_notice(&mut self, now_ms: u64) -> Option<Notice> {
         let positions = self.positions.as_mut()?;
         if let Some((responded, stores)) = positions.poll_timeout() {
+            if self.group.is_some() && stores == 0 {
+                return Some(Notice::GroupWithoutStore);
+            }
             return Some(Notice::PositionsMissing { responded, stores });
         }
         if let Some((count, ms)) = positions.poll_stall(now_ms) {
@@ -137,7 +140,9 @@ impl<P: Payload> Consumer<P> {
     /// Under `latest` or -N, a partition without a committed position begins at the record `next`, see
     /// [`Positions::begin`].
     pub(super) fn commit_beginning(&mut self, partition: Index, next: u64) {
-        if let Some(positions) = &mut self.positions {
+        if self.group.is_some() {
+            self.commit_common(partition, next);
+        } else if let Some(positions) = &mut self.positions {
             positions.begin(self.ingest.partition(partition).name(), next);
         }
     }

@@ -20,6 +20,8 @@ pub const MAX_WAIT_MS: u64 = 3_000;
 /// The longest wait at the start while a connected store has not sent all positions. Under `latest`, a consumer that
 /// does not know a position skips records, so it rather waits for a busy store.
 pub const MAX_WAIT_FOR_STORE_MS: u64 = 15_000;
+/// The longest wait of a member of a group while a connected store has not sent all positions of a slot.
+const MAX_WAIT_OF_MEMBER_MS: u64 = 60_000;
 /// When all connected stores have responded, the consumer waits until the last store has been connected for this time,
 /// because further stores may be connecting.
 /// This time is longer than the default of `beacon/interval`, in which all running stores send a beacon.
@@ -31,6 +33,8 @@ const MAX_RETRY_MS: u64 = 5_000;
 const MAX_REQUEST_COUNT: u32 = 12;
 /// The timestamp of the position at which a consumer begins under `latest`. So any other commit is later.
 const BEGIN_TIMESTAMP_MS: u64 = 0;
+/// The greatest timestamp of a position at which all slots begin: in 2004, long before any other one.
+const MAX_COMMON_TIMESTAMP_MS: u64 = 1 << 40;
 /// The octet for slot 0 after an address. The following octets are for the other slots.
 const FIRST_SLOT: u8 = b'0';
 /// The timestamp of all positions of slots. Of two commits with the same timestamp, the one with the higher position is
@@ -54,6 +58,11 @@ pub(super) struct Positions {
     /// Whether the positions are those of a slot of a group. Then the highest position is valid, whoever committed it: the
     /// records before it have been processed.
     is_of_slot: bool,
+    /// Whether the positions are those at which all slots of a group begin.
+    is_common: bool,
+    /// Whether to wait until a store has connected: a member of a group that does not know the positions of a slot could
+    /// skip records.
+    needs_store: bool,
     /// The limit of `known`.
     limit: usize,
     /// The latest known commits, of this consumer and from the stores.
@@ -113,6 +122,8 @@ impl Positions {
             address: address.into(),
             requester: address.into(),
             is_of_slot: false,
+            is_common: false,
+            needs_store: false,
             limit,
             known: HashMap::new(),
             unconfirmed: BTreeMap::new(),
@@ -141,15 +152,23 @@ impl Positions {
             name: slot_name(&self.name, slot).into(),
             requester: [&*self.address, &[FIRST_SLOT + slot]].concat().into(),
             is_of_slot: true,
+            is_common: false,
             limit,
             ..self.again(now_ms)
         }
+    }
+
+    /// The positions at which all slots of a group begin.
+    pub(super) fn common(self) -> Positions {
+        Positions { is_common: true, ..self }
     }
 
     /// The same positions, requested anew from the stores.
     pub(super) fn again(&self, now_ms: u64) -> Positions {
         let request_ms = (self.store_count > 0).then_some(now_ms);
         Positions {
+            is_common: self.is_common,
+            needs_store: true,
             store_count: self.store_count,
             connected_ms: self.connected_ms,
             request_ms,
@@ -161,6 +180,39 @@ impl Positions {
     pub(super) fn learn_all(&mut self, other: Positions) {
         for (key, committed) in other.known {
             self.learn(key, committed);
+        }
+    }
+
+    /// Keeps only the commits that no store has confirmed, and requests nothing.
+    pub(super) fn keep_unconfirmed(&mut self) {
+        let Self { known, unconfirmed, .. } = self;
+        known.retain(|key, _| unconfirmed.contains_key(key));
+        (self.wait_since_ms, self.request_count, self.dropped) = (None, MAX_REQUEST_COUNT, None);
+    }
+
+    /// Takes over the unconfirmed commits of the same slot.
+    pub(super) fn absorb(&mut self, other: Positions) {
+        for (key, commit) in other.unconfirmed {
+            self.learn(key.clone(), commit.committed);
+            match self.unconfirmed.get_mut(&key) {
+                Some(own) => {
+                    own.serial = own.serial.min(commit.serial);
+                    (own.committed, own.due_ms) = (own.committed.max(commit.committed), commit.due_ms);
+                }
+                None => drop(self.unconfirmed.insert(key, commit)),
+            }
+        }
+        self.serial = self.serial.max(other.serial);
+        self.send_ms = Some(self.now_ms);
+    }
+
+    /// As [`Positions::begin`], for all slots of a group: of several beginnings, the lowest one is valid. So it has the
+    /// latest timestamp.
+    pub(super) fn begin_at_lowest(&mut self, partition: PartitionName, next: u64) {
+        let is_lower = self.get(partition).is_none_or(|known| next < known);
+        if is_lower && self.known.len() < self.limit {
+            let timestamp_ms = MAX_COMMON_TIMESTAMP_MS - next.min(MAX_COMMON_TIMESTAMP_MS);
+            self.commit(partition, next, timestamp_ms, self.now_ms);
         }
     }
 
@@ -245,7 +297,7 @@ impl Positions {
         if self.is_of_slot {
             return is_latest;
         }
-        let has_begun_only = own.timestamp_ms == BEGIN_TIMESTAMP_MS;
+        let has_begun_only = own.timestamp_ms == BEGIN_TIMESTAMP_MS || self.is_common;
         if stored.next != own.next && !has_begun_only {
             // The clock of another consumer with this name was ahead. What this consumer commits must still count.
             self.commit(partition, own.next, own.timestamp_ms, now_ms);
@@ -351,7 +403,12 @@ impl Positions {
     /// When the wait for the stores ends, if no further store connects or responds.
     fn wait_end_ms(&self) -> Option<u64> {
         let since_ms = self.wait_since_ms?;
-        let longest_ms = since_ms + if self.store_count > 0 { MAX_WAIT_FOR_STORE_MS } else { MAX_WAIT_MS };
+        let longest_ms = match (self.needs_store, self.store_count) {
+            (true, 0) => return None,
+            (true, _) => since_ms.max(self.connected_ms) + MAX_WAIT_OF_MEMBER_MS,
+            (false, 0) => since_ms + MAX_WAIT_MS,
+            (false, _) => since_ms + MAX_WAIT_FOR_STORE_MS,
+        };
         Some(match self.have_all_responded() {
             true => longest_ms.min(self.connected_ms + SETTLE_MS),
             false => longest_ms,

@@ -46,8 +46,15 @@ pub(super) struct Membership {
     others: BTreeMap<Box<[u8]>, Member>,
     /// The slots that are assigned to this member, if all known members are alive.
     assigned: Slots,
-    /// The slots that are assigned to members that only listen. Who holds such a slot keeps it meanwhile.
+    /// The slots that are assigned to members that only listen. The member that holds such a slot keeps it until then.
     reserved: Slots,
+    /// The slots for which this member has the highest hash of all members that it knows.
+    highest: Slots,
+    /// Those of them that are assigned to others, and that this member handles nevertheless, because nobody else did for
+    /// a time. This happens when the members do not know the same members.
+    adopted: Slots,
+    /// Since when nobody holds each slot, as far as this member knows; `u64::MAX` if somebody does.
+    orphaned_ms: [u64; SLOT_COUNT as usize],
     /// Since when each slot is assigned to this member.
     assigned_ms: [u64; SLOT_COUNT as usize],
     /// A hash of the addresses of all known members.
@@ -76,12 +83,15 @@ impl Membership {
             others: BTreeMap::new(),
             assigned: Slots::NONE,
             reserved: Slots::NONE,
+            highest: Slots::NONE,
+            adopted: Slots::NONE,
+            orphaned_ms: [u64::MAX; SLOT_COUNT as usize],
             assigned_ms: [now_ms; SLOT_COUNT as usize],
             view: 0,
             held: Slots::NONE,
             begin_ms: now_ms + timing.listen_ms,
             send_ms: now_ms,
-            sent_ms: 0,
+            sent_ms: now_ms,
             called_ms: now_ms,
             is_outdated: false,
             has_changed: false,
@@ -143,6 +153,33 @@ impl Membership {
             self.announce_soon(now_ms);
         }
         (self.view, self.assigned, self.reserved) = (view, assigned, reserved);
+        self.highest = (0..SLOT_COUNT)
+            .filter(|&slot| {
+                let own = rank(&self.address, slot);
+                self.others.keys().all(|other| rank(other, slot) < own)
+            })
+            .fold(Slots::NONE, |highest, slot| highest.and(Slots::of(slot)));
+    }
+
+    /// Adopts slots that nobody holds although the members have had the time to agree. If the members do not know the
+    /// same members, they may assign a slot to each other. But one of them has the highest hash of all.
+    fn adopt(&mut self, now_ms: u64) {
+        let do_agree = self.others.values().all(|member| member.view == self.view);
+        if do_agree {
+            self.adopted = Slots::NONE;
+        }
+        let held = self.others.values().fold(self.held, |held, member| held.and(member.held));
+        for slot in 0..SLOT_COUNT {
+            let since_ms = &mut self.orphaned_ms[usize::from(slot)];
+            if do_agree || held.contains(slot) || !self.highest.contains(slot) {
+                *since_ms = u64::MAX;
+            } else {
+                *since_ms = now_ms.min(*since_ms);
+                if now_ms >= since_ms.saturating_add(self.timing.handover_ms) {
+                    self.adopted = self.adopted.and(Slots::of(slot));
+                }
+            }
+        }
     }
 
     fn announce_soon(&mut self, now_ms: u64) {
@@ -151,12 +188,16 @@ impl Membership {
 
     /// The slots that this member should handle as soon as it may.
     pub(super) fn wanted(&self, now_ms: u64) -> Slots {
-        if self.is_listening(now_ms) { Slots::NONE } else { self.assigned }
+        if self.is_listening(now_ms) { Slots::NONE } else { self.assigned.and(self.adopted) }
     }
 
     /// The slots that this member should keep if it handles them.
     pub(super) fn kept(&self, now_ms: u64) -> Slots {
-        if self.is_listening(now_ms) { Slots::NONE } else { self.assigned.and(self.reserved) }
+        if self.is_listening(now_ms) {
+            Slots::NONE
+        } else {
+            self.assigned.and(self.reserved).and(self.adopted)
+        }
     }
 
     /// Whether this member is new, and only listens.
@@ -168,7 +209,8 @@ impl Membership {
     pub(super) fn may_begin(&self, slot: u8, now_ms: u64) -> bool {
         let is_free = |member: &Member| member.view == self.view && !member.held.contains(slot);
         let waits_since_ms = self.assigned_ms[usize::from(slot)].max(self.begin_ms);
-        now_ms >= waits_since_ms + self.timing.handover_ms || self.others.values().all(is_free)
+        let is_late = now_ms >= waits_since_ms + self.timing.handover_ms;
+        is_late || self.adopted.contains(slot) || self.others.values().all(is_free)
     }
 
     /// From now on, this member holds these slots.
@@ -204,12 +246,11 @@ impl Membership {
     /// Removes silent members, and announces this member. Returns false when this call comes so late that the others may
     /// take this member for dead: then it must stop handling its slots, and listens again as a new member does.
     pub(super) fn handle_timeout<P>(&mut self, now_ms: u64, out: &mut Outbox<P>) -> bool {
-        let gap_ms = now_ms.saturating_sub(self.called_ms);
         if self.is_listening(self.called_ms) && !self.is_listening(now_ms) {
             self.announce_soon(now_ms);
         }
         self.called_ms = now_ms;
-        let is_alive = gap_ms < self.timing.timeout_ms;
+        let is_alive = now_ms < self.sent_ms + self.timing.timeout_ms;
         if !is_alive {
             // The messages of the others may wait unread.
             self.others.values_mut().for_each(|member| member.heard_ms = now_ms);
@@ -220,6 +261,7 @@ impl Membership {
         if self.others.len() < known_count || std::mem::take(&mut self.is_outdated) {
             self.assign(now_ms);
         }
+        self.adopt(now_ms);
         if now_ms >= self.send_ms {
             (self.sent_ms, self.send_ms) = (now_ms, now_ms + self.timing.interval_ms);
             self.announce(false, out);
@@ -240,6 +282,11 @@ impl Membership {
     }
 }
 
+/// The rank of a member for a slot.
+fn rank(member: &[u8], slot: u8) -> (u64, &[u8]) {
+    (hash(&[member, &[slot]]), member)
+}
+
 /// For each slot, the index of the member to which it is assigned. Rendezvous hashing: each slot goes to the member with
 /// the highest hash of member and slot. So a slot moves only when its member leaves, or when a new member gets it. But no
 /// member gets more than its part, rounded up: the slot then goes to the member with the next hash.
@@ -248,7 +295,7 @@ fn assignees(members: &[&[u8]]) -> Vec<usize> {
     let mut counts = vec![0; members.len()];
     let assignee = |slot: u8| {
         let open = (0..members.len()).filter(|&member| counts[member] < most);
-        let first = open.max_by_key(|&member| (hash(&[members[member], &[slot]]), members[member]));
+        let first = open.max_by_key(|&member| rank(members[member], slot));
         let member = first.expect("the members have room for all slots");
         counts[member] += 1;
         member
