@@ -7,7 +7,7 @@
 
 #define TOPIC "jobs"
 #define MOST 3
-#define SLOTS 64
+#define KEYS 200
 
 #define CHECK_ERRNO(call, expected) \
     do { \
@@ -79,7 +79,7 @@ s_read (member_t *members, size_t member_count, size_t first, size_t end, size_t
         received [number - first] = true;
         members [i].count++;
         if (owners && dafka_consumer_msg_key_size (members [i].msg) == 1) {
-            size_t key = *dafka_consumer_msg_key (members [i].msg) - 'a';
+            size_t key = *dafka_consumer_msg_key (members [i].msg);
             CHECK (owners [key] == 0 || owners [key] == i + 1);
             owners [key] = i + 1;
         }
@@ -95,7 +95,7 @@ s_send (zactor_t *producer, size_t first, size_t end)
     for (size_t number = first; number < end; number++) {
         char text [32];
         snprintf (text, sizeof (text), "%zu", number);
-        byte key = (byte) ('a' + number % 8);
+        byte key = (byte) (number % KEYS);
         CHECK (dafka_producer_msg_set_key (msg, &key, 1) == 0);
         CHECK (dafka_producer_msg_set_content_str (msg, text) == 0);
         CHECK (dafka_producer_msg_send (msg, producer) == 0);
@@ -104,7 +104,7 @@ s_send (zactor_t *producer, size_t first, size_t end)
     dafka_producer_msg_destroy (&msg);
 }
 
-//  Publishes as many records as there are slots, from *next_p on, until each member handles some of them.
+//  Publishes records, from *next_p on, until each member handles some of them. The keys are of almost all slots.
 static void
 s_await_sharing (zactor_t *producer, member_t *members, size_t *next_p)
 {
@@ -112,9 +112,9 @@ s_await_sharing (zactor_t *producer, member_t *members, size_t *next_p)
     while (!is_shared) {
         for (size_t i = 0; i < MOST; i++)
             members [i].count = 0;
-        s_send (producer, *next_p, *next_p + SLOTS);
-        s_read (members, MOST, *next_p, *next_p + SLOTS, NULL);
-        *next_p += SLOTS;
+        s_send (producer, *next_p, *next_p + KEYS);
+        s_read (members, MOST, *next_p, *next_p + KEYS, NULL);
+        *next_p += KEYS;
         is_shared = true;
         for (size_t i = 0; i < MOST; i++)
             is_shared = is_shared && members [i].count > 0;
@@ -129,13 +129,13 @@ s_test_sharing (zconfig_t *config, zactor_t *producer, const char *group_by, siz
     member_t members [MOST];
     s_join (&members [0], config, group_by);
     s_read (members, 1, 0, *next_p, NULL);
-    //  All that it has received is processed, so it can give it up.
+    //  The program has processed its last record, and does not ask for another one.
     CHECK (dafka_consumer_commit (members [0].consumer) == 0);
     s_join (&members [1], config, group_by);
     s_join (&members [2], config, group_by);
     if (!streq (group_by, "partition"))
         s_await_sharing (producer, members, next_p);
-    size_t owners [8] = { 0 };
+    size_t owners [KEYS] = { 0 };
     size_t end = *next_p + count;
     s_send (producer, *next_p, end);
     s_read (members, MOST, *next_p, end, streq (group_by, "key") ? owners : NULL);
