@@ -579,11 +579,10 @@ impl<P: Payload> Consumer<P> {
         let rule = self.topics.rule(position.subject)?;
         self.handle_mention();
         let evicted = self.ingest.recall(position.partition()).filter(|evicted| rule.keeps(evicted));
+        let committed = self.committed(position.partition(), &rule).filter(|_| evicted.is_none());
         let recalled = match self.group.is_some() {
             true => self.start_of_group(position.partition(), evicted.as_ref(), &rule),
-            false => {
-                evicted.map(|evicted| evicted.next).or_else(|| self.committed(position.partition(), &rule))
-            }
+            false => evicted.map(|evicted| evicted.next).or(committed),
         };
         if recalled.is_some_and(|next| last < next) {
             // The partition's records up to `last` were delivered before. There is no need to open the partition, and
