@@ -125,8 +125,9 @@ soak: soak-hosts soak-positions soak-crash soak-hostile soak-many soak-memcheck 
 soak-hosts: deps ## a host that is cut off for a minute
 	cargo test --locked --test e2e several_hosts:: -- --ignored
 
-soak-positions: deps ## a consumer with a name that is killed 100 times
+soak-positions: deps ## a consumer with a name that is killed 100 times, and a group of which a member dies every second
 	cargo test --locked --test e2e positions:: -- --ignored
+	cargo test --locked --test e2e groups:: -- --ignored
 
 soak-simulation: deps ## random seeds of the simulation for SECONDS
 	DAFKA_SIM_SECONDS=$(SECONDS) cargo test --locked --test simulation -- \

@@ -88,17 +88,24 @@ class Producer(Node):
 
     _end_rank = _PRODUCER_RANK
 
-    def __init__(self, topic: str | bytes, *, config: Config | None = None) -> None:
+    def __init__(
+        self, topic: str | bytes, *, config: Config | None = None, name: str | bytes | None = None
+    ) -> None:
         """Starts a producer for a topic of 1 to 255 bytes.
+
+        `name` sets `producer/name`: the producer continues the partition of the last one with this name and topic, and
+        keeps its records in `producer/directory` until stores have them.
 
         This takes until the towers have answered, and at most `beacon/connect_timeout` (1000 ms by default). Raises
         StartError if the producer cannot start.
         """
         super().__init__()
-        name = name_to_bytes(topic, "a topic")
+        subject = name_to_bytes(topic, "a topic")
         tree = Tree(config)
-        args = c.ProducerArgs(name, tree.root)
-        self._topic = name_from_bytes(name)
+        if name is not None:
+            tree.put(b"producer/name", name_to_bytes(name, "producer/name"))
+        args = c.ProducerArgs(subject, tree.root)
+        self._topic = name_from_bytes(subject)
         self._address = ""
         self._sent = 0
         # One object for each call of `flush` that uses the C object.

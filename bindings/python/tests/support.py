@@ -42,8 +42,8 @@ class NetworkTest(unittest.TestCase):
         self.addCleanup(store.close)
         return store
 
-    def producer(self, topic, **keys):
-        producer = dafka.Producer(topic, config={**self.config, **keys})
+    def producer(self, topic, name=None, **keys):
+        producer = dafka.Producer(topic, config={**self.config, **keys}, name=name)
         self.addCleanup(producer.close)
         return producer
 

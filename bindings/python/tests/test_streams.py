@@ -2,6 +2,7 @@
 
 import math
 import re
+import tempfile
 import threading
 import time
 import unittest.mock
@@ -113,6 +114,20 @@ class Streams(NetworkTest):
         consumer, _, numbers = next_three()
         self.assertEqual(numbers, [6, 7, 8])
         self.assertRaises(dafka.InvalidArgument, self.consumer("weather").commit)
+
+    def test_a_producer_with_a_name_continues_its_partition(self):
+        self.store()
+        folder = tempfile.TemporaryDirectory(prefix="dafka-test-")
+        self.addCleanup(folder.cleanup)
+        directory = {"producer/directory": folder.name}
+        for number in range(3):
+            with self.producer("weather", name="station", **directory) as producer:
+                producer.send(str(number))
+                producer.flush(LIMIT_S)
+        consumer = self.consumer("weather")
+        records = self.take(consumer, 3)
+        self.assertEqual([(record.sequence, record.content) for record in records], [(0, b"0"), (1, b"1"), (2, b"2")])
+        self.assertEqual(len({record.partition for record in records}), 1)
 
     def test_consumers_of_a_group_share_the_records(self):
         self.store()
