@@ -12,6 +12,8 @@ mod directory;
 mod disk;
 #[path = "simulation/faults.rs"]
 mod faults;
+#[path = "simulation/groups.rs"]
+mod groups;
 #[path = "simulation/invariants.rs"]
 mod invariants;
 #[path = "simulation/model.rs"]
@@ -82,6 +84,8 @@ fn run_all(next_seed: impl Fn() -> Option<u64> + Sync) {
                             total.lost += report.lost;
                             total.fetches += report.fetches;
                             total.closed += report.closed;
+                            total.shared += report.shared;
+                            total.repeated += report.repeated;
                             total.events += report.events;
                             if report.convergence > total.convergence {
                                 (total.convergence, *slowest) = (report.convergence, seed);
@@ -100,7 +104,8 @@ fn run_all(next_seed: impl Fn() -> Option<u64> + Sync) {
     let hours = total.simulated as f64 / clock::SECOND as f64 / 3_600.0;
     println!(
         "{runs} seeds, {hours:.1} cluster-hours in {:.1} s ({:.0} a minute); {} records published, {} delivered; {} \
-         messages sent, {} lost; {} FETCHes; {} partitions evicted; longest convergence {} s (seed {slowest})",
+         messages sent, {} lost; {} FETCHes; {} partitions evicted; {} records shared by groups, {} repeated; longest \
+         convergence {} s (seed {slowest})",
         begin.elapsed().as_secs_f64(),
         hours / begin.elapsed().as_secs_f64() * 60.0,
         total.published,
@@ -109,6 +114,8 @@ fn run_all(next_seed: impl Fn() -> Option<u64> + Sync) {
         total.lost,
         total.fetches,
         total.closed,
+        total.shared,
+        total.repeated,
         total.convergence / clock::SECOND,
     );
     if let Some(text) = failure {

@@ -99,6 +99,7 @@ impl Plan {
                 self.at(random, Action::RestartProducer { producer, written, down });
             }
         }
+        self.groups(&mut random.aside());
     }
 
     fn count(&self, is_it: impl Fn(&Action) -> bool) -> u64 {

@@ -65,6 +65,10 @@ impl World {
                     self.push((now + 500 * MS).min(calm_at), Event::StartConsumer { start, topics, named });
                 }
             }
+            Action::JoinGroup => self.join_group(),
+            Action::LeaveGroup { member } => self.leave_group(member),
+            Action::CrashMember { member } => self.crash_member(member),
+            Action::StallMember { member, lasts } => self.stall_member(member, lasts),
             Action::CrashStore { store, is_power_cut, down } => {
                 if let Some(store) = self.store(store) {
                     self.crash_store(store, is_power_cut);
@@ -209,7 +213,7 @@ impl World {
             }
             Action::FreezeConsumers { lasts } => {
                 let until = (now + lasts).min(calm_at);
-                for &id in &self.consumers {
+                for &id in self.consumers.iter().chain(&self.members) {
                     let node = &mut self.nodes[id];
                     (node.ready_at, node.frozen_until) = (until.max(node.ready_at), until);
                 }

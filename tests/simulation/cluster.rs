@@ -1,9 +1,11 @@
 //! Starts, turns, publishing and ends of nodes.
 
 use super::*;
+use crate::groups::GroupPlan;
 use crate::nodes::{Link, is_of_new_messages, without_flags};
 use dafka::protocol::Payload;
 use dafka::protocol::consumer::positions::MAX_POSITIONS;
+use dafka::slots::GroupBy;
 
 /// How many of 1,000 nodes neither send nor receive batches.
 const OLD_PER_MILLE: u64 = 150;
@@ -24,7 +26,7 @@ impl World {
         clock: Clock,
     ) -> NodeId {
         let id = self.nodes.len();
-        let is_old = !matches!(role, Role::Hostile(_)) && self.random.aside().chance(OLD_PER_MILLE);
+        let is_old = self.may_be_old(&role) && self.random.aside().chance(OLD_PER_MILLE);
         wants.retain(|prefix| !is_old || !is_of_new_messages(prefix));
         self.model.may_lack_attributes |= is_old && matches!(role, Role::Writer(_) | Role::Reader(_));
         // Beacons do not reveal twins that have the same port. So twins may share a port only under `has_hidden_twins`.
@@ -78,6 +80,17 @@ impl World {
         id
     }
 
+    /// Whether a node may be one of 0.1.0. A store of 0.1.0 removes the keys of records, and keeps no positions.
+    fn may_be_old(&self, role: &Role) -> bool {
+        let is_needed = |group: &GroupPlan| group.is_quiet || group.group_by == GroupBy::Key;
+        match role {
+            Role::Hostile(_) => false,
+            Role::Consumer(consumer) => consumer.member.is_none(),
+            Role::Writer(_) | Role::Reader(_) => !self.plan.group.as_ref().is_some_and(is_needed),
+            Role::Producer(_) | Role::Gone => true,
+        }
+    }
+
     pub(super) fn fresh_clock(&mut self) -> Clock {
         Clock::new(self.random.below(1_000_000_000))
     }
@@ -120,19 +133,7 @@ impl World {
         if let Some(named) = &mut oracle.named {
             named.known = self.positions_of_all_stores(&named.name);
         }
-        let deliveries = VecDeque::new();
-        let role = Role::Consumer(Box::new(ConsumerNode {
-            consumer,
-            deliveries,
-            oracle,
-            paused: BTreeSet::new(),
-            aside: Vec::new(),
-            room: None,
-            stands_since_ms: None,
-            stood_still_ms: 0,
-            commit_ms: 0,
-            committed_count: 0,
-        }));
+        let role = Role::Consumer(Box::new(ConsumerNode::new(consumer, oracle)));
         let id = self.start(host, address, &[], wants, role, clock);
         self.consumers.push(id);
         let node = &mut self.nodes[id];
@@ -286,6 +287,7 @@ impl World {
                 return Ok(());
             }
         }
+        self.after_turn_of_member(id, outcome.has_ended);
         if outcome.job {
             self.start_commit(id)?;
         }
@@ -333,6 +335,13 @@ impl World {
         let has_attributes = !(node.is_old && is_reader);
         self.trace(|| format!("{id} sends {:?}", Message::decode(&frame)));
         invariants::sent(&self.model, &frame, content.as_ref(), store.map(|(_, disk)| disk))?;
+        let Model { group, partitions, .. } = &mut self.model;
+        if let (Some(group), Role::Consumer(consumer)) = (group, &node.role)
+            && consumer.member.is_some()
+            && let Ok(message) = Message::decode(&frame)
+        {
+            group.sent(id, &message, partitions).map_err(|text| (7, text))?;
+        }
         match Message::decode(&frame) {
             Ok(
                 Message::Record(position)

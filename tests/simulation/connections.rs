@@ -25,6 +25,7 @@ impl World {
     pub(super) fn lose_connection(&mut self, id: ConnectionId, is_given_up: bool) {
         if let Some(publisher) = self.network.connections[id].publisher {
             self.publishing[publisher].retain(|&other| other != id);
+            self.end_subscriptions(publisher, id);
         }
         self.network.drop_connection(id);
         if self.network.connections[id].is_closed {
@@ -35,6 +36,17 @@ impl World {
             self.monitor(id, ConnectionEvent::Retrying);
             let delay = self.network.retry_delay(&mut self.random);
             self.push(self.now + delay, Event::Handshake(id));
+        }
+    }
+
+    /// As libzmq does, tells a member of a group that the subscriptions of a connection have ended.
+    fn end_subscriptions(&mut self, publisher: NodeId, id: ConnectionId) {
+        let Connection { wanted, generation, .. } = &self.network.connections[id];
+        let node = &mut self.nodes[publisher];
+        if matches!(&node.role, Role::Consumer(consumer) if consumer.member.is_some()) {
+            let ended = wanted.iter().map(|prefix| [b"\x00", prefix.as_slice()].concat());
+            node.heard.extend(ended.map(|frame| (frame, (id, *generation))));
+            self.wake(publisher, self.now);
         }
     }
 

@@ -5,6 +5,7 @@
 
 use super::clock::{MS, SECOND, Time};
 use super::disk::Mood;
+use super::groups::GroupPlan;
 use super::model::Name;
 use super::network::{Cut, HOSTS, Way, Weather};
 use super::nodes::Turn;
@@ -30,6 +31,11 @@ pub(crate) enum Action {
     // The named producer is killed, and starts again. Up to `written` records are in its outbox and not published.
     RestartProducer { producer: u64, written: u64, down: Time },
     CrashConsumer { consumer: u64 },
+    JoinGroup,
+    LeaveGroup { member: u64 },
+    CrashMember { member: u64 },
+    // The application of a member takes no record for a while.
+    StallMember { member: u64, lasts: Time },
     CrashStore { store: u64, is_power_cut: bool, down: Time },
     // This store never starts again.
     KillStore { store: u64 },
@@ -107,6 +113,8 @@ pub(crate) struct Plan {
     pub(crate) is_comparing: bool,
     /// Consumers that start at the first record have names.
     pub(crate) has_names: bool,
+    /// A group of consumers.
+    pub(crate) group: Option<GroupPlan>,
     keeps_disks: bool,
     /// Long ways between hosts, in some runs.
     pub(crate) ways: Vec<Way>,

@@ -259,6 +259,10 @@ pub(crate) fn converged<'a>(
             }
         }
     }
+    for (group, name) in model.group.iter().flat_map(|group| names().map(move |name| (group, name))) {
+        let is_due = is_final && model.partitions[name].is_alive && is_whole(name);
+        group.reached(model, name, end_of(name), is_due)?;
+    }
     for node in nodes {
         match &node.role {
             Role::Producer(producer) if model.is_forged(&producer.name) || !is_whole(&producer.name) => {}
@@ -269,7 +273,7 @@ pub(crate) fn converged<'a>(
             Role::Producer(producer) if producer.is_terminating => {
                 return Err(format!("the producer of {} does not end", show(&producer.name)));
             }
-            Role::Consumer(consumer) => {
+            Role::Consumer(consumer) if consumer.member.is_none() => {
                 for name in names() {
                     let end = end_of(name);
                     if end == model.first_offset {

@@ -1,5 +1,6 @@
 //! The model: the true state of the cluster, with all published records and acknowledgements.
 
+use super::groups::Group;
 use dafka::wire::batch;
 use std::collections::BTreeMap;
 
@@ -60,6 +61,8 @@ pub(crate) struct Model {
     pub(crate) published: u64,
     /// A store of 0.1.0 may have removed the attributes of records.
     pub(crate) may_lack_attributes: bool,
+    /// The group of consumers, in some runs.
+    pub(crate) group: Option<Group>,
 }
 
 impl Model {

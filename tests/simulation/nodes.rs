@@ -7,6 +7,8 @@ use super::network::{ConnectionId, Host, NodeId, Wired};
 use super::oracle::Oracle;
 use super::random::Random;
 use super::world::hostile::Habits;
+pub(crate) use super::world::members::Application as Member;
+use super::world::members::Input;
 use dafka::actor::beacon::Peers;
 use dafka::actor::store::intake::{Intake, Job};
 use dafka::net::reconnect::Action;
@@ -93,7 +95,11 @@ impl Role {
             Role::Producer(_) => Some(subscriptions::PRODUCER),
             Role::Consumer(node) => {
                 let oracle = &node.oracle;
-                let named = if oracle.named.is_some() { Named::Own } else { Named::No };
+                let named = match (&node.member, &oracle.named) {
+                    (Some(_), _) => Named::Group,
+                    (None, Some(_)) => Named::Own,
+                    (None, None) => Named::No,
+                };
                 Some(subscriptions::consumer_traffic(oracle.is_isolated, named))
             }
             Role::Writer(_) => Some(subscriptions::STORE_WRITER),
@@ -178,6 +184,8 @@ pub(crate) struct ConsumerNode {
     pub(crate) commit_ms: u64,
     /// How many deliveries it had committed when it last did so.
     pub(crate) committed_count: u64,
+    /// The application, if the consumer is a member of the group.
+    pub(crate) member: Option<Member>,
 }
 
 pub(crate) struct WriterNode {
@@ -239,11 +247,14 @@ impl Node {
                 let guard_ms = node.guard.as_ref().and_then(Guard::due_ms);
                 node.producer.due_ms().into_iter().chain(renewal_ms).chain(guard_ms).min()
             }
+            Role::Consumer(node) if node.member.as_ref().is_some_and(Member::has_left) => None,
             Role::Consumer(node) => {
                 let own =
                     node.is_reading().then(|| node.consumer.due_ms().saturating_add(node.stood_still_ms));
-                let commit_ms = node.oracle.named.is_some().then_some(node.commit_ms);
-                own.into_iter().chain(node.consumer.positions_due_ms()).chain(commit_ms).min()
+                let commits = node.oracle.named.is_some() || node.member.is_some();
+                let of_member = node.member.as_ref().and_then(Member::due_ms);
+                let of_node = commits.then_some(node.commit_ms).into_iter().chain(of_member);
+                own.into_iter().chain(node.consumer.positions_due_ms()).chain(of_node).min()
             }
             Role::Writer(node) => node.intake.due_ms(),
             Role::Reader(_) | Role::Hostile(_) | Role::Gone => None,
@@ -335,6 +346,11 @@ impl Node {
                 node.producer.handle_timeout(now_ms, out);
                 outcome.is_busy = is_answering || !node.commands.is_empty();
                 outcome.has_ended = node.is_terminating && node.producer.is_done();
+            }
+            Role::Consumer(node) if node.member.is_some() => {
+                let (max_messages, is_application_first) = (turn.messages, id.is_multiple_of(2));
+                let input = Input { heard, inbox, max_messages, now, now_ms, is_application_first };
+                return node.turn_of_member(input, model, out);
             }
             Role::Consumer(node) => {
                 for_each_subscription(heard, |subscription, _| {
@@ -434,8 +450,25 @@ impl Node {
 }
 
 impl ConsumerNode {
+    pub(crate) fn new(consumer: Consumer<Run>, oracle: Oracle) -> ConsumerNode {
+        ConsumerNode {
+            consumer,
+            deliveries: VecDeque::new(),
+            oracle,
+            paused: BTreeSet::new(),
+            aside: Vec::new(),
+            room: None,
+            stands_since_ms: None,
+            stood_still_ms: 0,
+            commit_ms: 0,
+            committed_count: 0,
+            member: None,
+        }
+    }
+
     pub(crate) fn is_reading(&self) -> bool {
-        self.deliveries.is_empty() && !self.consumer.is_waiting()
+        let has_room = self.member.as_ref().is_none_or(Member::has_room);
+        self.deliveries.is_empty() && !self.consumer.is_waiting() && has_room
     }
 
     /// Handles the POSITIONs and the COMMIT-ACKs in the inbox, and commits, as the actor does. `wall_ms` is the time
@@ -594,14 +627,14 @@ impl ConsumerNode {
     }
 }
 
-fn pop(inbox: &mut VecDeque<Incoming>) -> Option<(Rc<Wired>, (ConnectionId, u64))> {
+pub(crate) fn pop(inbox: &mut VecDeque<Incoming>) -> Option<(Rc<Wired>, (ConnectionId, u64))> {
     let Incoming { message, queue, from } = inbox.pop_front()?;
     queue.set(queue.get().saturating_sub(1));
     Some((message, from))
 }
 
 /// The sender of a message, as the state machines identify it.
-fn sender((connection, generation): (ConnectionId, u64)) -> Option<Box<[u8]>> {
+pub(crate) fn sender((connection, generation): (ConnectionId, u64)) -> Option<Box<[u8]>> {
     Some([(connection as u64).to_be_bytes(), generation.to_be_bytes()].concat().into())
 }
 
@@ -630,7 +663,10 @@ pub(crate) fn without_flags(frame: Vec<u8>) -> Vec<u8> {
     }
 }
 
-fn for_each_subscription(heard: &mut VecDeque<(Vec<u8>, Link)>, mut each: impl FnMut(&Subscription, Link)) {
+pub(crate) fn for_each_subscription(
+    heard: &mut VecDeque<(Vec<u8>, Link)>,
+    mut each: impl FnMut(&Subscription, Link),
+) {
     for (frame, link) in heard.drain(..) {
         if let Some(subscription) = Subscription::decode(&frame) {
             each(&subscription, link);

@@ -3,6 +3,7 @@
 use super::clock::{Clock, MS, SECOND, Time};
 use super::disk::{Mood, SimDisk, SimHeld, SimLog, named};
 use super::faults::{Action, Plan, TOPICS};
+use super::groups::{self, Group};
 use super::invariants::{self, Check};
 use super::model::{Content, Model, Name, Run};
 use super::network::{Arrival, Connection, ConnectionId, HOSTS, Host, Network, NodeId, Weather, Wired};
@@ -18,6 +19,7 @@ use dafka::protocol::producer::Producer;
 use dafka::protocol::store::reader::Reader;
 use dafka::protocol::store::replica::Replica;
 use dafka::protocol::{Outbox, subscriptions};
+use dafka::slots::SLOT_COUNT;
 use dafka::storage::PartitionName;
 use dafka::wire::{Message, NodeBeacon, TowerBeacon};
 use divergences::Divergences;
@@ -32,6 +34,7 @@ mod connections;
 mod divergences;
 pub(crate) mod hostile;
 mod lives;
+pub(crate) mod members;
 mod towers;
 mod twins;
 
@@ -81,6 +84,8 @@ enum Event {
     StartLife(lives::Life),
     Subscribed { node: NodeId, topic: &'static [u8] },
     Resume(NodeId),
+    // The messages of a member that has left are sent.
+    Gone(NodeId),
     ResumeTopic { node: NodeId, topic: &'static [u8] },
     Clear { weather: bool, cuts: usize },
     DiskIsGood(usize),
@@ -173,6 +178,9 @@ pub(crate) struct Report {
     pub(crate) fetches: u64,
     /// Partitions that stores and consumers have evicted.
     pub(crate) closed: u64,
+    /// Records that applications of members of groups have received, and how many of these more than once.
+    pub(crate) shared: u64,
+    pub(crate) repeated: u64,
     pub(crate) events: u64,
 }
 
@@ -194,6 +202,8 @@ pub(crate) struct World {
     /// When a producer last took a new address, or started again.
     renewed_at: Time,
     consumers: Vec<NodeId>,
+    /// The members of the group.
+    members: Vec<NodeId>,
     model: Model,
     divergences: Divergences,
     /// The partitions that hostile nodes have made up.
@@ -219,7 +229,8 @@ pub(crate) fn run(seed: u64, has_trace: bool) -> Result<Report, Violation> {
     let mut network = Network::new(plan.high_watermark);
     network.weather = plan.weather;
     network.ways.clone_from(&plan.ways);
-    let model = Model { first_offset: plan.first_offset, ..Model::default() };
+    let group = plan.group.clone().map(Group::new);
+    let model = Model { first_offset: plan.first_offset, group, ..Model::default() };
     let mut world = World {
         now: 0,
         queue: BinaryHeap::new(),
@@ -237,6 +248,7 @@ pub(crate) fn run(seed: u64, has_trace: bool) -> Result<Report, Violation> {
         twins: Vec::new(),
         renewed_at: 0,
         consumers: Vec::new(),
+        members: Vec::new(),
         model,
         divergences: Divergences::default(),
         made_up: BTreeSet::new(),
@@ -310,6 +322,7 @@ impl World {
                     self.wake(node, self.now);
                 }
             }
+            Event::Gone(node) => self.stop(node),
             Event::ResumeTopic { node, topic } => {
                 if let Node { role: Role::Consumer(consumer), clock, .. } = &mut self.nodes[node] {
                     let resumed = consumer.resume(topic, &self.model, clock.now_ms(self.now));
@@ -366,6 +379,7 @@ impl World {
             + self.time_to_compare()
             + for_gaps
             + partitions * MAX_CONVERGENCE_PER_PARTITION
+            + groups::time_to_agree(&self.plan)
             + MAX_CONVERGENCE_ROUND_TRIPS * round_trip;
         match (self.phase, converged) {
             (Phase::Calm, Ok(())) if self.now >= acquainted_at => {
@@ -419,7 +433,7 @@ impl World {
                 && let (count, confirmed) = consumer.consumer.commits()
                 && consumer.oracle.named.is_some()
             {
-                if confirmed < count {
+                if confirmed < count && consumer.member.is_none() {
                     return Err(format!("node {}: {confirmed} of {count} commits are confirmed", node.id));
                 }
                 if consumer.committed_count < consumer.oracle.delivered {
@@ -427,7 +441,7 @@ impl World {
                 }
             }
         }
-        Ok(())
+        self.members_agree(!stores.is_empty())
     }
 
     /// Ends all faults.
@@ -438,8 +452,12 @@ impl World {
         self.network.cuts.clear();
         // Heads and positions are in the same order in each response. A queue that is too short for them would drop the
         // same ones each time. It has room for two responses, because a store may respond twice at once to a repeated
-        // request.
-        let response_count = self.model.partitions.len() * (1 + self.model.committed.len());
+        // request. A group has positions for each slot, and for all of them.
+        let names = self.model.committed.len().max(match self.plan.group {
+            Some(_) => usize::from(SLOT_COUNT) + 1,
+            None => 0,
+        });
+        let response_count = self.model.partitions.len() * (1 + names);
         self.network.high_watermark = self.network.high_watermark.max(2 * response_count);
         for id in 0..self.nodes.len() {
             if matches!(self.nodes[id].role, Role::Hostile(_)) {
@@ -454,6 +472,10 @@ impl World {
             self.stores[store].slowness = 1;
             self.stores[store].disk.set_mood(Mood::Good);
             self.start_store(store)?;
+        }
+        let members = self.plan.group.as_ref().map(|_| self.living_members().len());
+        if members == Some(0) {
+            self.join_group();
         }
         for id in 0..self.nodes.len() {
             if let Role::Consumer(consumer) = &mut self.nodes[id].role {
@@ -488,6 +510,9 @@ impl World {
         for node in &self.nodes {
             self.report.closed += node.ingested().map_or(0, |statistics| statistics.closed);
             self.report.delivered += node.delivered();
+        }
+        if let Some(group) = &self.model.group {
+            (self.report.shared, self.report.repeated) = (group.received, group.repeated);
         }
         self.report.simulated = self.now;
         self.report.published = self.model.published;
