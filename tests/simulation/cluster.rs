@@ -340,7 +340,7 @@ impl World {
             && consumer.member.is_some()
             && let Ok(message) = Message::decode(&frame)
         {
-            group.sent(id, &message, partitions).map_err(|text| (7, text))?;
+            group.sent((id, self.now), &message, partitions).map_err(|text| (7, text))?;
         }
         match Message::decode(&frame) {
             Ok(

@@ -13,7 +13,7 @@ use dafka::partition_name::PartitionName;
 use dafka::protocol::consumer::Start;
 use dafka::slots::{GroupBy, SLOT_COUNT, Slots, slot_of_name};
 use dafka::wire::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const GROUP: &[u8] = b"group";
 /// The most members at a time.
@@ -105,10 +105,16 @@ impl Plan {
     }
 }
 
+/// How long a member may load the positions of a slot that it holds, see `positions::MAX_WAIT_FOR_STORE_MS`. Stores
+/// without names, or with one name, never count as complete.
+const MAX_LOADING: Time = 16 * SECOND;
+
 /// What a member has announced last.
 struct Announced {
     view: u64,
     held: Slots,
+    /// Since when it has held these slots.
+    since: Time,
 }
 
 /// What the members have done with the records of one partition.
@@ -120,8 +126,8 @@ struct Shared {
     begun: Option<u64>,
     /// By slot: all records of the slot before this offset have been processed.
     checked: BTreeMap<u8, u64>,
-    /// By slot: the record that an application has received last.
-    last: BTreeMap<u8, u64>,
+    /// By slot: the first record, and the one that an application has received last.
+    received: BTreeMap<u8, (u64, u64)>,
 }
 
 impl Shared {
@@ -142,10 +148,13 @@ impl Shared {
 pub(crate) struct Group {
     pub(crate) plan: GroupPlan,
     pub(crate) name: Vec<u8>,
-    /// When the first member subscribed, and the latest time at which one did, by the clocks of their hosts.
+    /// When the first member that has begun to read subscribed, and the latest time at which a member did, by the clocks of
+    /// their hosts.
     since_ms: Option<(i64, i64)>,
     shared: BTreeMap<Name, Shared>,
     announced: BTreeMap<NodeId, Announced>,
+    /// The positions at which members have begun, in forged partitions too.
+    begun: BTreeSet<(Name, u64)>,
     /// The members have presumed a partition to be older than their subscription, because no peer sent its first record in
     /// time.
     pub(crate) has_presumed_old: bool,
@@ -162,20 +171,22 @@ impl Group {
             since_ms: None,
             shared: BTreeMap::new(),
             announced: BTreeMap::new(),
+            begun: BTreeSet::new(),
             has_presumed_old: false,
             received: 0,
             repeated: 0,
         }
     }
 
-    /// A member has subscribed to the topics.
+    /// A member that has subscribed to the topics at `unix_ms` has begun to read.
     pub(crate) fn subscribe(&mut self, unix_ms: i64) {
         let (first, last) = self.since_ms.unwrap_or((unix_ms, unix_ms));
         self.since_ms = Some((first, last.max(unix_ms)));
     }
 
-    fn is_subscribed(&self, name: &Name) -> bool {
-        self.plan.topics.contains(&&*name.0)
+    /// How many positions members have committed because they began there.
+    pub(crate) fn begun_count(&self) -> u64 {
+        self.begun.len() as u64
     }
 
     /// The application of a member receives a record. `first` is the first offset of the partition.
@@ -189,7 +200,10 @@ impl Group {
         *count = count.saturating_add(1);
         self.received += 1;
         self.repeated += u64::from(is_repeated);
-        let last = shared.last.insert(slot, offset);
+        let first_and_last = shared.received.get(&slot).copied();
+        let lowest = first_and_last.map_or(offset, |(lowest, _)| lowest.min(offset));
+        shared.received.insert(slot, (lowest, offset));
+        let last = first_and_last.map(|(_, last)| last);
         let at = || format!("record {offset} of {}, slot {slot}", show(name));
         if self.plan.is_quiet && is_repeated {
             return Err(format!("{} was handled twice", at()));
@@ -210,7 +224,7 @@ impl Group {
     /// Checks the message of a member before it is published.
     pub(crate) fn sent(
         &mut self,
-        member: NodeId,
+        (member, now): (NodeId, Time),
         message: &Message,
         partitions: &BTreeMap<Name, Partition>,
     ) -> Result<(), String> {
@@ -219,10 +233,16 @@ impl Group {
                 self.announced.remove(&member);
             }
             Message::Member { view, held, .. } => {
-                self.announced.insert(member, Announced { view, held: Slots(held) });
+                let held = Slots(held);
+                let known = self.announced.get(&member).filter(|known| known.held == held);
+                let since = known.map_or(now, |known| known.since);
+                self.announced.insert(member, Announced { view, held, since });
             }
             Message::Commit { position, .. } => {
                 let name = (position.subject.to_vec(), position.address.to_vec());
+                if *position.topic == *self.name {
+                    self.begun.insert((name.clone(), position.sequence));
+                }
                 let Some(partition) = partitions.get(&name).filter(|partition| !partition.is_forged) else {
                     return Ok(());
                 };
@@ -264,31 +284,37 @@ impl Group {
         Ok(())
     }
 
-    /// The first record of a partition that the group must process. `is_due`: the group must know the partition. `None`:
-    /// the group need not process any.
-    fn begin(&self, model: &Model, name: &Name, is_due: bool) -> Option<u64> {
-        let (first, last) = self.since_ms.unwrap_or((i64::MAX, i64::MAX));
-        // In a run with faults, a member may not learn where the others have begun. Then it begins as if it were alone.
-        let since_ms = if self.plan.is_quiet { first } else { last };
-        let is_new = model.is_new(name, since_ms) && !self.has_presumed_old;
-        match self.plan.start {
-            Start::Latest if !is_new => {
-                let begun = self.shared.get(name).and_then(|shared| shared.begun);
-                begun.or(is_due.then_some(model.first_offset))
-            }
-            _ => Some(model.first_offset),
-        }
-    }
-
-    /// Checks that the members have processed the records of a partition before `end`.
+    /// Checks that the members have processed the records of a partition before `end`. `is_due`: the group must know the
+    /// partition.
     pub(crate) fn reached(&self, model: &Model, name: &Name, end: u64, is_due: bool) -> Result<(), String> {
-        let Some(begin) = self.begin(model, name, is_due).filter(|_| self.is_subscribed(name)) else {
+        if !self.plan.topics.contains(&&*name.0) {
             return Ok(());
+        }
+        let (shared, first_slot) = (self.shared.get(name), first_slot(self.plan.group_by, name));
+        let (first, last) = self.since_ms.unwrap_or((i64::MAX, i64::MAX));
+        let is_new = |since_ms: i64| model.is_new(name, since_ms) && !self.has_presumed_old;
+        let is_for_all = self.plan.start == Start::Earliest || is_new(last);
+        let begun = shared.and_then(|shared| shared.begun);
+        let begin = match begun {
+            _ if is_for_all || self.plan.is_quiet && is_new(first) => model.first_offset,
+            Some(begun) => begun,
+            // The members have not heard of the partition while its producer lived.
+            None if !is_due => return Ok(()),
+            None => model.first_offset,
         };
-        let is_processed = |offset: u64| {
-            self.shared.get(name).is_some_and(|shared| shared.is_processed(offset - model.first_offset))
+        let is_missing = |offset: u64| {
+            let number = offset - model.first_offset;
+            if shared.is_some_and(|shared| shared.is_processed(number)) {
+                return false;
+            }
+            let key = model.partitions[name].records[number as usize].key.as_deref();
+            let slot = self.plan.group_by.slot_of(first_slot, offset, key.unwrap_or_default());
+            let received = shared.and_then(|shared| shared.received.get(&slot));
+            // In a run with faults, a member may not learn where the others have begun. It then begins where it would
+            // begin alone.
+            is_for_all || self.plan.is_quiet || received.is_some_and(|&(lowest, _)| lowest <= offset)
         };
-        match (begin..end).find(|&offset| !is_processed(offset)) {
+        match (begin..end).find(|&offset| is_missing(offset)) {
             Some(missing) => {
                 Err(format!("no member has processed {missing} of the {end} records of {}", show(name)))
             }
@@ -296,8 +322,8 @@ impl Group {
         }
     }
 
-    /// Checks that the living members know each other, and that each slot has one member.
-    pub(crate) fn agree(&self, living: &[NodeId]) -> Result<(), String> {
+    /// Checks that the living members know each other, and that each slot has one member, which has loaded its positions.
+    pub(crate) fn agree(&self, living: &[NodeId], now: Time) -> Result<(), String> {
         let mut all = Slots::NONE;
         let mut views = living.iter().map(|id| self.announced.get(id).map(|announced| announced.view));
         if let Some(first) = views.next()
@@ -306,9 +332,12 @@ impl Group {
             return Err("the members of the group have different views".into());
         }
         for id in living {
-            let Some(Announced { held, .. }) = self.announced.get(id) else {
+            let Some(Announced { held, since, .. }) = self.announced.get(id) else {
                 return Err(format!("the member {id} has not announced itself"));
             };
+            if now < since + MAX_LOADING {
+                return Err(format!("the member {id} may not have loaded all positions"));
+            }
             if let Some(slot) = held.iter().find(|&slot| all.contains(slot)) {
                 return Err(format!("two members have slot {slot}, one is {id}"));
             }

@@ -273,6 +273,9 @@ pub(crate) fn converged<'a>(
             Role::Producer(producer) if producer.is_terminating => {
                 return Err(format!("the producer of {} does not end", show(&producer.name)));
             }
+            Role::Consumer(consumer) if consumer.consumer.is_waiting() => {
+                return Err(format!("the consumer {} waits for its positions", node.address.escape_ascii()));
+            }
             Role::Consumer(consumer) if consumer.member.is_none() => {
                 for name in names() {
                     let end = end_of(name);

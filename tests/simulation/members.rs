@@ -35,6 +35,8 @@ pub(crate) struct Application {
     until_ms: u64,
     /// By partition and slot: the offset after the last processed record that was not committed.
     processed: BTreeMap<(Rc<Name>, u8), u64>,
+    /// When the member subscribed, if it has not begun to read.
+    since_ms: Option<i64>,
     /// It ends when it has processed its current records.
     is_leaving: bool,
     /// When the member stops waiting for its last commits.
@@ -82,14 +84,12 @@ impl World {
         }
         self.model.names.insert(address.clone(), name);
         let topics = group.topics.clone();
-        let application = Application::new(group, Random::new(self.random.next()));
+        let since_ms = unix_ms(self.now, host);
+        let application = Application::new(group, Random::new(self.random.next()), since_ms);
         let node = ConsumerNode { member: Some(application), ..ConsumerNode::new(consumer, oracle) };
         let id = self.start(host, address, &[], wants, Role::Consumer(Box::new(node)), clock);
         self.members.push(id);
         topics.into_iter().for_each(|topic| self.subscribe(id, topic));
-        if let Some(group) = &mut self.model.group {
-            group.subscribe(unix_ms(self.now, host));
-        }
     }
 
     /// The members that have not left.
@@ -149,7 +149,7 @@ impl World {
     pub(super) fn members_agree(&self, has_stores: bool) -> Result<(), String> {
         let Some(group) = &self.model.group else { return Ok(()) };
         let living = self.living_members();
-        group.agree(&living)?;
+        group.agree(&living, self.now)?;
         for id in living {
             let Role::Consumer(node) = &self.nodes[id].role else { continue };
             let Some(member) = &node.member else { continue };
@@ -166,7 +166,7 @@ impl World {
 }
 
 impl Application {
-    fn new(plan: GroupPlan, random: Random) -> Application {
+    fn new(plan: GroupPlan, random: Random, since_ms: i64) -> Application {
         Application {
             plan,
             random,
@@ -174,6 +174,7 @@ impl Application {
             current: Vec::new(),
             until_ms: 0,
             processed: BTreeMap::new(),
+            since_ms: Some(since_ms),
             is_leaving: false,
             end_ms: None,
             has_left: false,
@@ -320,6 +321,12 @@ impl ConsumerNode {
     }
 
     fn work(&mut self, now_ms: u64, model: &mut Model) -> Result<(), String> {
+        if let (Some(member), Some(group)) = (&mut self.member, &mut model.group)
+            && !self.consumer.is_waiting()
+            && let Some(since_ms) = member.since_ms.take()
+        {
+            group.subscribe(since_ms);
+        }
         self.member.as_mut().map_or(Ok(()), |member| member.work(now_ms, model))
     }
 

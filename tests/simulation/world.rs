@@ -361,7 +361,9 @@ impl World {
         let converged = converged.and_then(|()| self.forgeries_are_noticed());
         // Partitions that no store can complete need not converge. So a consumer may deliver their records late, and
         // commits them then. Each such commit must be confirmed in time.
-        let delivered = self.nodes.iter().map(Node::delivered).sum();
+        // The same holds for the positions at which members of a group begin.
+        let begun = self.model.group.as_ref().map_or(0, Group::begun_count);
+        let delivered = begun + self.nodes.iter().map(Node::delivered).sum::<u64>();
         let is_commit_new =
             std::mem::replace(&mut self.delivered, delivered) < delivered && converged.is_ok();
         let converged = converged.and_then(|()| self.positions_agree());
