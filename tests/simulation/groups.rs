@@ -1,4 +1,4 @@
-//! Groups of consumers: when their members come and go, and what they have done with each record.
+//! Invariant 7, groups of consumers: when their members come and go, and what they have done with each record.
 //!
 //! The part of the plan is drawn after all other parts. So a seed that draws no group makes the same run as if this file
 //! did not exist.
@@ -28,6 +28,8 @@ pub(crate) struct GroupPlan {
     pub(crate) handover_ms: u64,
     /// How many records may wait for the application of a member.
     pub(crate) max_waiting: usize,
+    /// How long an application takes at most for some records.
+    pub(crate) pace_ms: u64,
     /// Nothing fails that concerns the group. Then each record is handled exactly once, and in order in its slot.
     pub(crate) is_quiet: bool,
 }
@@ -49,22 +51,28 @@ impl Plan {
         self.group = Some(GroupPlan {
             group_by: random.pick(&[GroupBy::Offset, GroupBy::Key, GroupBy::Partition]),
             start: if is_earliest { Start::Earliest } else { Start::Latest },
-            topics: (0..random.between(1, 3)).map(|_| random.pick(&TOPICS)).collect(),
+            topics: match random.chance(600) {
+                true => TOPICS.to_vec(),
+                false => (0..random.between(1, 3)).map(|_| random.pick(&TOPICS)).collect(),
+            },
             handover_ms: if is_quiet { 60_000 } else { random.pick(&[1_000, 8_000, 30_000]) },
             max_waiting: random.pick(&[20, 1_000, 1_000_000]),
+            pace_ms: random.pick(&[5, 100, 1_000]),
             is_quiet,
         });
         if is_quiet {
             self.spare_the_group();
         }
+        self.keep_publishing(random);
         for _ in 0..random.between(2, MAX_MEMBERS as u64) {
             let at = random.below(self.calm_at / 2);
             self.actions.push((at, Action::JoinGroup));
         }
-        for _ in 0..random.below(6) {
+        let changes = if is_quiet { 12 } else { 6 };
+        for _ in 0..random.below(changes) {
             self.at(random, Action::JoinGroup);
         }
-        for _ in 0..random.below(6) {
+        for _ in 0..random.below(changes) {
             let member = random.next();
             self.at(random, Action::LeaveGroup { member });
         }
@@ -76,6 +84,18 @@ impl Plan {
         for _ in 0..stalls {
             let (member, lasts) = (random.next(), random.pick(&[300 * MS, 3 * SECOND, 20 * SECOND]));
             self.at(random, Action::StallMember { member, lasts });
+        }
+    }
+
+    /// Makes producers publish all the time, so that members often have records when slots move.
+    fn keep_publishing(&mut self, random: &mut Random) {
+        let is_start = |action: &Action| matches!(action, Action::StartProducer { .. });
+        let producers = self.actions.iter().filter(|(_, action)| is_start(action)).count() as u64;
+        let most = random.pick(&[3, 30]);
+        for _ in 0..random.between(20, 60) {
+            let lens_bytes = (0..random.between(1, most)).map(|_| random.below(100) as usize).collect();
+            let producer = random.below(producers);
+            self.at(random, Action::Publish { producer, lens_bytes });
         }
     }
 

@@ -1,4 +1,4 @@
-//! The six invariants of every run. A failed check returns a text, and the world adds the time.
+//! The seven invariants of every run. A failed check returns a text, and the world adds the time.
 //!
 //! 1. A consumer delivers each partition's records in order, each exactly once, with the right content
 //!    ([`Oracle::deliver`]). An isolated consumer delivers only records that a store has acknowledged. No node sends a
@@ -12,6 +12,7 @@
 //! 6. A store logs a difference to another store only where records were forged, and at most once for each connection
 //!    to that store. Each store logs the forged records of the other stores (`World::diverge`,
 //!    `World::forgeries_are_noticed`).
+//! 7. The members of a group process each record, commit only what was processed, and agree in the end (`Group`).
 
 use super::disk::{SimDisk, Tables, named};
 use super::faults::Plan;

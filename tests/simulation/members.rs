@@ -198,12 +198,16 @@ impl Application {
 
     /// Processes records.
     fn work(&mut self, now_ms: u64, model: &mut Model) -> Result<(), String> {
-        let (Some(group), first) = (&mut model.group, model.first_offset) else { return Ok(()) };
+        let Model { group: Some(group), partitions, first_offset, .. } = model else { return Ok(()) };
+        // A forged record may have any offset.
+        let is_forged = |name: &Name| partitions.get(name).is_none_or(|partition| partition.is_forged);
         if now_ms < self.until_ms {
             return Ok(());
         }
         for Job { name, offset, slot } in self.current.drain(..) {
-            group.process(&name, first, offset);
+            if !is_forged(&name) {
+                group.process(&name, *first_offset, offset);
+            }
             let next = self.processed.entry((name, slot)).or_default();
             *next = (offset + 1).max(*next);
         }
@@ -212,11 +216,12 @@ impl Application {
         }
         let count = self.random.between(1, 200).min(self.waiting.len() as u64);
         self.current.extend(self.waiting.drain(..count as usize));
-        for Job { name, offset, slot } in &self.current {
-            group.receive(name, first, *offset, *slot)?;
+        for Job { name, offset, slot } in self.current.iter().filter(|job| !is_forged(&job.name)) {
+            group.receive(name, *first_offset, *offset, *slot)?;
         }
         let is_slow = self.random.chance(10);
-        self.until_ms = now_ms + if is_slow { self.random.below(4_000) } else { self.random.below(20) };
+        self.until_ms =
+            now_ms + if is_slow { self.random.below(4_000) } else { self.random.below(self.plan.pace_ms) };
         Ok(())
     }
 
