@@ -97,6 +97,12 @@ impl Plan {
             let producer = random.below(producers);
             self.at(random, Action::Publish { producer, lens_bytes });
         }
+        // Positions of slots without records are committed only far behind the place where a member reads.
+        if random.chance(200) {
+            let lens_bytes = (0..3_000).map(|_| random.below(20) as usize).collect();
+            let producer = random.below(producers);
+            self.at(random, Action::Publish { producer, lens_bytes });
+        }
     }
 
     /// Leaves only the actions that do not concern a group.

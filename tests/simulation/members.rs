@@ -101,6 +101,15 @@ impl World {
         self.members.iter().copied().filter(is_living).collect()
     }
 
+    /// How many members will not leave.
+    pub(super) fn staying_count(&self) -> usize {
+        let is_leaving = |id: &NodeId| match &self.nodes[*id].role {
+            Role::Consumer(node) => node.member.as_ref().is_some_and(|member| member.is_leaving),
+            _ => false,
+        };
+        self.living_members().iter().filter(|id| !is_leaving(id)).count()
+    }
+
     fn application(&mut self, number: u64) -> Option<(NodeId, &mut Application)> {
         let id = self.living(&self.members, number)?;
         match &mut self.nodes[id].role {
@@ -110,7 +119,7 @@ impl World {
     }
 
     pub(super) fn leave_group(&mut self, number: u64) {
-        let staying = self.living_members().len();
+        let staying = self.staying_count();
         if let Some((id, member)) = self.application(number).filter(|_| staying > 1) {
             member.is_leaving = true;
             self.wake(id, self.now);

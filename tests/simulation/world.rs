@@ -475,8 +475,7 @@ impl World {
             self.stores[store].disk.set_mood(Mood::Good);
             self.start_store(store)?;
         }
-        let members = self.plan.group.as_ref().map(|_| self.living_members().len());
-        if members == Some(0) {
+        if self.plan.group.is_some() && self.staying_count() == 0 {
             self.join_group();
         }
         for id in 0..self.nodes.len() {
