@@ -274,11 +274,11 @@ impl ConsumerNode {
         if is_application_first {
             self.work(now_ms, model)?;
         }
+        let role_ms = self.read_at(now_ms);
         for_each_subscription(heard, |subscription, _| {
             self.consumer.handle_position_store(subscription, now_ms);
-            self.consumer.handle_subscription(subscription, out);
+            self.consumer.handle_subscription(subscription, role_ms, out);
         });
-        let role_ms = self.read_at(now_ms);
         for _ in 0..max_messages {
             if !self.is_reading() {
                 break;
