@@ -51,7 +51,7 @@ pub fn console_producer() -> Command {
             value("header", "name=value", "Add a header to each record; may be repeated")
                 .action(ArgAction::Append),
         )
-        .arg(value("name", "name", name))
+        .arg(value("producer-name", "name", name).long("name"))
         .arg(Arg::new("progress").long("progress").action(ArgAction::SetTrue).help(progress))
         .arg(topic("Topic to publish to"))
 }

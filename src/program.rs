@@ -158,9 +158,11 @@ fn options(command: Command, role: Role, defaults: &[(&str, &str)]) -> Result<Op
             ("sub", "tower/sub_address"),
             ("endpoints-file", "tower/endpoints_file"),
         ],
-        Role::Node => {
-            &[("pub", "beacon/pub_address"), ("sub", "beacon/sub_address"), ("name", "producer/name")]
-        }
+        Role::Node => &[
+            ("pub", "beacon/pub_address"),
+            ("sub", "beacon/sub_address"),
+            ("producer-name", "producer/name"),
+        ],
     };
     for (option, key) in options {
         // Not every program has every option.

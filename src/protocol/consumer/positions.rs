@@ -210,8 +210,10 @@ impl Positions {
     /// latest timestamp.
     pub(super) fn begin_at_lowest(&mut self, partition: PartitionName, next: u64) {
         let is_lower = self.get(partition).is_none_or(|known| next < known);
-        if is_lower && self.known.len() < self.limit {
-            let timestamp_ms = MAX_COMMON_TIMESTAMP_MS - next.min(MAX_COMMON_TIMESTAMP_MS);
+        let timestamp_ms = MAX_COMMON_TIMESTAMP_MS - next.min(MAX_COMMON_TIMESTAMP_MS);
+        // See `begin`.
+        let is_possible = Committed { timestamp_ms, next }.is_possible();
+        if is_lower && is_possible && self.known.len() < self.limit {
             self.commit(partition, next, timestamp_ms, self.now_ms);
         }
     }
