@@ -33,8 +33,8 @@ const MAX_RETRY_MS: u64 = 5_000;
 const MAX_REQUEST_COUNT: u32 = 12;
 /// The timestamp of the position at which a consumer begins under `latest`. So any other commit is later.
 const BEGIN_TIMESTAMP_MS: u64 = 0;
-/// The greatest timestamp of a position at which all slots begin: in 2004, long before any other one.
-const MAX_COMMON_TIMESTAMP_MS: u64 = 1 << 40;
+/// The greatest timestamp of a position at which all slots begin. A store whose clock begins in 1970 accepts it.
+const MAX_COMMON_TIMESTAMP_MS: u64 = 1 << 34;
 /// The octet for slot 0 after an address. The following octets are for the other slots.
 const FIRST_SLOT: u8 = b'0';
 /// The timestamp of all positions of slots. Of two commits with the same timestamp, the one with the higher position is
