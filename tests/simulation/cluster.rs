@@ -404,7 +404,13 @@ impl World {
                     _ => false,
                 };
                 let may_ask = is_known_by_head || self.model.is_forged(&name);
-                if matches!(self.phase, Phase::Quiet(_)) && is_there && !may_ask {
+                // A member may still read records of slots that others have, although all records are processed.
+                let is_late = matches!(self.phase, Phase::Quiet(_)) && is_there && !may_ask;
+                let is_member = matches!(&node.role, Role::Consumer(consumer) if consumer.member.is_some());
+                if is_late && is_member && self.late_fetches < MAX_LATE_FETCHES {
+                    self.late_fetches += 1;
+                    self.phase = Phase::Last(self.now);
+                } else if is_late {
                     return Err((
                         4,
                         format!("all is done, and {id} asks for {sequence} of {}", invariants::show(&name)),

@@ -59,6 +59,8 @@ const MAX_CONVERGENCE_ROUND_TRIPS: u64 = 60;
 const ACQUAINTED: Time = 10 * SECOND;
 /// How many round trips of the longest way are added to [`ACQUAINTED`].
 const ACQUAINTED_ROUND_TRIPS: u64 = 3;
+/// How many times a member of a group may begin to read on after all records are processed.
+const MAX_LATE_FETCHES: u64 = 20;
 /// How long the run continues after all work is done.
 const QUIET: Time = 12 * SECOND;
 
@@ -211,6 +213,8 @@ pub(crate) struct World {
     phase: Phase,
     /// How many records of ended producers the stores have, and since when.
     left_behind: (u64, Time),
+    /// How many times a member of a group has read on after convergence.
+    late_fetches: u64,
     /// How many records the consumers had delivered at the last check.
     delivered: u64,
     outbox: Outbox<Run>,
@@ -254,6 +258,7 @@ pub(crate) fn run(seed: u64, has_trace: bool) -> Result<Report, Violation> {
         made_up: BTreeSet::new(),
         phase: Phase::Faults,
         left_behind: (0, 0),
+        late_fetches: 0,
         delivered: 0,
         outbox: Outbox::new(),
         report: Report::default(),
