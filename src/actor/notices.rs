@@ -113,7 +113,7 @@ impl<'a> Notices<'a> {
                 describe_refusal(reason)
             ),
             Notice::GroupWithoutStore => {
-                log::warn!("{name}: the consumer waits for a store, because a group (consumer/group) needs one")
+                log::warn!("{name}: the consumer waits for a store, because a group (consumer/group) needs one of this library")
             }
             Notice::GroupChanged { members, slots } => log::debug!(
                 "{name}: the group has {members} {}; this one handles {slots} of {SLOT_COUNT} slots",
