@@ -242,7 +242,8 @@ impl World {
             connections[id].generation == generation && connections[id].publisher.is_some()
         };
         let turned = node.turn(self.now, self.plan.turn, &mut self.model, &is_open, &mut self.outbox);
-        let outcome = turned.map_err(|text| (1, text))?;
+        let is_member = matches!(&self.nodes[id].role, Role::Consumer(consumer) if consumer.member.is_some());
+        let outcome = turned.map_err(|text| (if is_member { 7 } else { 1 }, text))?;
         if let Some(gathered) = outcome.gathered {
             invariants::gathered(gathered, self.plan.max_batch)?;
         }
