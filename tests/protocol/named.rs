@@ -88,6 +88,14 @@ fn under_latest_a_start_that_a_forged_head_determines_is_not_committed() {
     }
 }
 
+/// Only a forged record has the greatest offset. The commit of the position after it would never be confirmed.
+#[test]
+fn a_position_after_the_greatest_offset_is_not_committed() {
+    let mut sought = named(Start::Earliest, 0);
+    sought.consumer.commit(P, u64::MAX, 1_000, LATER_MS);
+    assert_eq!((commits(&mut sought), sought.consumer.commits()), (vec![], (0, 0)));
+}
+
 #[test]
 fn a_late_position_ends_the_doubt_when_a_partition_began() {
     let mut sought = named(Start::Latest, 0);

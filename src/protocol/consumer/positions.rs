@@ -341,6 +341,10 @@ impl Positions {
     /// Commits a position: `next` is the record to read next. Nothing happens if this position is committed already.
     /// When too many partitions are known, a commit for a further one is dropped, and never counts as confirmed.
     pub(super) fn commit(&mut self, partition: PartitionName, next: u64, timestamp_ms: u64, now_ms: u64) {
+        if !(Committed { timestamp_ms, next }).is_possible() {
+            // The application has processed a record with the greatest offset, which only a forged partition has.
+            return;
+        }
         let key = partition.to_buf();
         let known = self.known.get(&key).copied();
         if known.is_some_and(|known| known.next == next || self.is_of_slot && known.next > next) {
